@@ -1,0 +1,148 @@
+"""Classifies a corpus with a cascade: `python -m pipelines.classify --input ... --output DIR`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+
+from tango_beam import command_line
+from tango_beam.command_line import DONE, FAILED, TOO_MANY_DEAD, Parser
+
+DESCRIPTION = """\
+Classifies every text of a corpus with a cascade of models: a small first tier answers what it is
+sure of, a larger second tier the rest. Every input row becomes an output row or a dead letter.
+
+  python -m pipelines.classify --input examples/reviews.jsonl --output out
+  python -m pipelines.classify --input 'corpus/*.parquet' --output out --text_column review
+  python -m pipelines.classify --input corpus/ --output out \\
+      --first_tier models/small --second_tier models/large --threshold 0.9
+"""
+EPILOG = f"""\
+Every other Beam option (--runner, --flink_master, --project, ...) goes to Beam.
+
+{command_line.EXIT_CODES}"""
+
+
+def parser() -> Parser:
+    """The command line."""
+    result = Parser(prog="pipelines.classify", description=DESCRIPTION, epilog=EPILOG)
+    reading = result.add_argument_group("reading")
+    reading.add_argument(
+        "--input", action="append", required=True, metavar="GLOB",
+        help="file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; "
+        "may be given more than once",
+    )  # fmt: skip
+    reading.add_argument(
+        "--input_format", choices=("auto", "parquet", "jsonl"), default="auto",
+        help="auto goes by the files' names",
+    )  # fmt: skip
+    reading.add_argument("--text_column", default="text", metavar="NAME")
+    reading.add_argument(
+        "--text_pair_column", metavar="NAME", help="the second text, for tasks on pairs"
+    )
+    reading.add_argument(
+        "--columns", metavar="A,B", help="pass only these columns through (the texts always)"
+    )
+    reading.add_argument(
+        "--schema", metavar="FILE",
+        help='JSONL: {"column": "type"}; read off the first 10,000 rows by default',
+    )  # fmt: skip
+    reading.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    reading.add_argument(
+        "--allow_broken_files", action="store_true",
+        help="go on past a file that breaks midway, and list it in the manifest",
+    )  # fmt: skip
+    tiers = result.add_argument_group("cascade")
+    tiers.add_argument(
+        "--cascade", default="sst2", metavar="DIR-or-name",
+        help="cascade directory or embedded cascade (default: sst2, sentiment of sentences)",
+    )  # fmt: skip
+    tiers.add_argument(
+        "--first_tier", metavar="PATH-or-hub-id",
+        help="with --second_tier and --threshold: a cascade of any two checkpoints",
+    )  # fmt: skip
+    tiers.add_argument("--second_tier", metavar="PATH-or-hub-id")
+    tiers.add_argument(
+        "--threshold", type=float, metavar="0..1",
+        help="first-tier confidence under which a row is escalated; 0: first tier only, 1: second "
+        "tier only (default: the cascade's own)",
+    )  # fmt: skip
+    tiers.add_argument("--max_length", type=int, metavar="TOKENS", help="read no more of a text")
+    tiers.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    tiers.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="auto is bf16 where the hardware computes in it natively",
+    )  # fmt: skip
+    writing = result.add_argument_group("writing")
+    writing.add_argument("--output", required=True, metavar="DIR", help="empty, or not there yet")
+    writing.add_argument(
+        "--output_format", choices=("auto", "parquet", "jsonl"), default="auto",
+        help="auto is Parquet",
+    )  # fmt: skip
+    writing.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    writing.add_argument("--scores", action="store_true", help="add every label's probability")
+    writing.add_argument(
+        "--source_columns", action="store_true", help="add each row's file and position"
+    )
+    writing.add_argument(
+        "--answer_prefix", default="", metavar="PREFIX", help="before the added columns' names"
+    )
+    writing.add_argument(
+        "--max_dead_fraction", type=float, default=0.01, metavar="0..1",
+        help="fail when more of the rows are dead (default: 0.01)",
+    )  # fmt: skip
+    writing.add_argument(
+        "--checkpoint_bytes", type=int, default=32 << 20, metavar="N",
+        help="input read, scored and stored at a time (default: 32 MiB)",
+    )  # fmt: skip
+    result.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the job; returns the exit code."""
+    started = time.monotonic()
+    ours, beam_arguments = command_line.split_beam_arguments(parser(), arguments)
+    command_line.quiet(ours.verbose)
+    # Beam and torch take seconds to import; a misspelt option need not wait for them.
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from tango_beam import job, report, running
+    from tango_beam.io.commit import FAILURE, MANIFEST
+
+    stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
+    stated["input"] = tuple(ours.input)
+    stated["columns"] = tuple(ours.columns.split(",")) if ours.columns else None
+    prepared = job.prepare(job.Options(**stated))
+    beam_options = PipelineOptions(beam_arguments)
+    store = job.open_output(prepared)
+    pipeline = running.new_pipeline(beam_options)
+    prepared.build(pipeline, running.workers(beam_options))
+    try:
+        with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
+            running.execute(pipeline, watch.tick)
+    except running.Interrupted:
+        store.drop_folder("_tmp")
+        raise
+    seconds = time.monotonic() - started
+    manifest, failure = store.read_json(MANIFEST), store.read_json(FAILURE)
+    if manifest:
+        report.show(report.summary(manifest, ours.output, seconds))
+        return DONE
+    if failure:
+        report.show(report.summary(failure, ours.output, seconds))
+        rows = failure["rows"]
+        print(
+            f"failed: expected at most {ours.max_dead_fraction:.2%} dead rows, found "
+            f"{rows['dead'] / rows['read']:.2%} ({rows['dead']:,} of {rows['read']:,})",
+            file=sys.stderr,
+        )
+        return TOO_MANY_DEAD
+    print("failed: the pipeline ended without a manifest", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    command_line.run_main(lambda: main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""The cascade as a PTransform.
+
+    record batches ──> tier 1 ──┬─ simple ────────────────────────────────────> branches[0]
+                                ├─ complex ─> re-batch ─> tier 2 ──┬─ simple ──> branches[1]
+                                │                                  └─ failed ──> failures[1]
+                                └─ failed ─────────────────────────────────────> failures[0]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from tango_beam import batching, coders, records, scoring  # noqa: F401 - registers the coder
+from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.tier import COMPLEX, FAILED, Compute, ScoreTier
+
+# Rows wait in a batch until it is full; so that long texts do not pile up, a row also counts once
+# for every so many bytes.
+BYTES_PER_ROW = 4096
+
+
+class CascadeOutput(NamedTuple):
+    """What `Cascade` gives: PCollections of record batches.
+
+    Attributes:
+      branches: rows with the answer columns, one PCollection for each tier that answers.
+      failures: rows on which a tier's model failed, with stage and error, one for each tier.
+    """
+
+    branches: tuple[PCollection, ...]
+    failures: tuple[PCollection, ...]
+
+    @property
+    def simple(self) -> PCollection:
+        """Rows that the first tier answers."""
+        return self.branches[0]
+
+    @property
+    def complex(self) -> PCollection:
+        """Rows that were escalated and answered."""
+        if len(self.branches) == 2:
+            return self.branches[1]
+        return self.branches[1:] | "FlattenComplex" >> beam.Flatten(
+            pipeline=self.branches[0].pipeline
+        )
+
+    @property
+    def failed(self) -> PCollection:
+        """Rows without an answer; their columns, the stage and the error."""
+        return self.failures | "FlattenFailed" >> beam.Flatten()
+
+    @property
+    def answered(self) -> PCollection:
+        """Simple and complex rows in one PCollection.
+
+        On Beam's in-process runner a Flatten ahead of a sink holds the whole collection in memory;
+        to write large outputs there, give each of `branches` a sink of its own.
+        """
+        return self.branches | "FlattenAnswered" >> beam.Flatten()
+
+
+class Cascade(beam.PTransform):
+    """Scores record batches with a small model and sends what it is unsure of on to a larger one.
+
+    An instance is complex when the tier's confidence in it is under the tier's threshold
+    (TangoBERT, section 3). Input: a PCollection of `pyarrow.RecordBatch` with a text column, or two
+    for pairs; other columns pass through. Output: see `CascadeOutput`; the added columns are
+    `records.ANSWER_FIELDS`.
+
+        batches | Cascade(load_cascade("sst2"))
+
+    Args:
+      config: the tiers; any number of them.
+      text_column: the column that is read.
+      text_pair_column: the second text of a pair.
+      compute: device and precision.
+      scores: adds every label's probability.
+      costs: keeps each row's seconds and tokens as hidden columns (`records.COST`).
+      fingerprint: what goes into the `cascade` column; computed from the config by default.
+
+    Raises:
+      ValueError: at run time, when a batch lacks a text column.
+    """
+
+    def __init__(
+        self,
+        config: CascadeConfig,
+        *,
+        text_column: str = "text",
+        text_pair_column: str | None = None,
+        compute: Compute = Compute(),  # noqa: B008 - frozen
+        scores: bool = False,
+        costs: bool = False,
+        fingerprint: str | None = None,
+    ):
+        super().__init__()
+        self._config, self._compute = config, compute
+        self._roles = [
+            scoring.TierRole(
+                number=number,
+                threshold=tier.threshold,
+                first_threshold=config.threshold,
+                cascade=fingerprint or config.fingerprint(compute.precision),
+                text_column=text_column,
+                text_pair_column=text_pair_column,
+                scores=scores,
+                costs=costs,
+            )
+            for number, tier in enumerate(config.tiers, start=1)
+        ]
+
+    def expand(self, batches: PCollection) -> CascadeOutput:
+        tiers = self._config.tiers
+        branches, failures = [], []
+        unanswered = batches
+        for role, tier, following in zip(self._roles, tiers, (*tiers[1:], None), strict=True):
+            scored = (
+                unanswered
+                | f"BatchForTier{role.number}" >> BatchRows(tier.batch_rows)
+                | f"Tier{role.number}"
+                >> beam.ParDo(ScoreTier(tier, role, self._compute, following))
+                .with_output_types(pa.RecordBatch)
+                .with_outputs(COMPLEX, FAILED, main="simple")
+            )
+            branches.append(scored["simple"])
+            failures.append(scored[FAILED])
+            unanswered = scored[COMPLEX]
+        return CascadeOutput(tuple(branches), tuple(failures))
+
+
+class BatchRows(beam.PTransform):
+    """Record batches in, lists of record batches out: up to `rows` rows in each list.
+
+    `BatchElements` joins and never cuts, so larger batches are cut first.
+    """
+
+    def __init__(self, rows: int):
+        super().__init__()
+        self._rows = rows
+
+    def expand(self, batches: PCollection) -> PCollection:
+        # Adaptive sizes would time everything fused behind; a fixed one is reproducible.
+        join = beam.BatchElements(
+            min_batch_size=self._rows, max_batch_size=self._rows, element_size_fn=row_weight
+        )
+        # An element that reaches the maximum on its own comes out behind an empty batch.
+        piece = max(1, self._rows // 4)
+        return (
+            batches
+            | "Cut" >> beam.FlatMap(cut_rows, piece).with_output_types(pa.RecordBatch)
+            | "Join" >> join
+        )
+
+
+def row_weight(batch: pa.RecordBatch) -> int:
+    """What a record batch counts for when batches are joined: its rows, or more if they are long."""
+    return max(1, batch.num_rows, batch.nbytes // BYTES_PER_ROW)
+
+
+def cut_rows(batch: pa.RecordBatch, rows: int):
+    """Cuts a batch until each piece has at most `rows` rows, or rows' worth of bytes."""
+    heavy = -(-row_weight(batch) // rows)
+    return batching.cut(batch, max(1, batch.num_rows // heavy))

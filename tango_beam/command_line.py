@@ -1,0 +1,124 @@
+"""What the entry points share: unknown options, quiet libraries, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from tango_beam.errors import JobError, RefusedError
+
+DONE, FAILED, REFUSED, TOO_MANY_DEAD = 0, 1, 2, 3
+
+EXIT_CODES = f"""exit codes:
+  {DONE}    complete: _manifest.json is there, every input row is accounted for
+  {FAILED}    the job failed midway; there is no manifest
+  {REFUSED}    refused before any work: an option, the input or the output is not as it must be
+  {TOO_MANY_DEAD}    more dead rows than --max_dead_fraction allows; _failure.json says which
+  130  stopped by Ctrl-C (SIGINT)
+  143  stopped by SIGTERM
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that never guesses an abbreviation and exits with `REFUSED`."""
+
+    def __init__(self, **options: object):
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise RefusedError(message)
+
+
+def split_beam_arguments(parser: Parser, arguments: Sequence[str]) -> tuple:
+    """Parses our own options; what is left goes to Beam, if Beam knows it.
+
+    Beam itself passes over an option that it does not know, so that a misspelt one does nothing.
+
+    Raises:
+      RefusedError: an option that neither knows, with the nearest name.
+    """
+    ours, rest = parser.parse_known_args(arguments)
+    refuse_unknown(rest, _names(parser))
+    return ours, rest
+
+
+def refuse_unknown(arguments: Sequence[str], own: Sequence[str]) -> None:
+    """Raises RefusedError for the first argument that Beam has no option for."""
+    if not arguments:
+        return
+    known = beam_options()
+    expects_value = False
+    for argument in arguments:
+        name = argument.split("=", 1)[0]
+        if name in known:
+            expects_value = "=" not in argument
+        elif argument.startswith("--") or not expects_value:
+            near = difflib.get_close_matches(name, [*own, *known], n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
+            raise RefusedError(f"unknown option {name}{hint}")
+
+
+def beam_options() -> set[str]:
+    """Every option that Beam's installed runners know."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    pending = [PipelineOptions]
+    while pending:
+        options = pending.pop()
+        pending += options.__subclasses__()
+        if "_add_argparse_args" in options.__dict__:
+            options._add_argparse_args(parser)
+    return set(_names(parser))
+
+
+def _names(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for action in parser._actions for name in action.option_strings]
+
+
+def quiet(verbose: bool) -> None:
+    """Keeps libraries' chatter off, or lets all of it through."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("tango_beam").setLevel(logging.DEBUG)
+        return
+    warnings.filterwarnings("ignore")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    for name in ("apache_beam", "transformers", "root"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger().setLevel(logging.CRITICAL)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def run_main(main: Callable[[], int]) -> None:
+    """Runs an entry point and exits: errors for people, codes for scripts."""
+    from tango_beam.running import Interrupted, leave
+
+    try:
+        code = main()
+    except RefusedError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        code = REFUSED
+    except JobError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        code = FAILED
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except Interrupted as error:
+        name = signal.Signals(error.signum).name
+        print(f"stopped by {name}; the output is not complete", file=sys.stderr)
+        code = 128 + error.signum
+    # A pipeline that was abandoned goes on in its thread; it ends with the process.
+    leave(code)

@@ -1,0 +1,229 @@
+"""A cascade and its tiers as frozen values, and the cascade directory that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tango_beam.errors import RefusedError
+
+CASCADE_FILE = "cascade.json"
+EMBEDDED = Path(__file__).parent / "cascades"
+# What moves a score: weights, configuration, tokenizer. Cards and training logs do not.
+_SCORING_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+_NOT_SCORING = ("training.json", "README.md")
+
+
+@dataclass(frozen=True)
+class TierConfig:
+    """One tier of a cascade.
+
+    Attributes:
+      source: folder of the checkpoint, or a Hugging Face id.
+      threshold: confidence below which a row goes on to the next tier; None for the last tier.
+      temperature: divides the logits before the softmax.
+      max_length: tokens read of a text; None for as many as the checkpoint allows.
+      tokenizer: folder of the tokenizer, where it is not `source`.
+      batch_rows: rows scored together, from which the micro-batches are cut.
+    """
+
+    source: str
+    threshold: float | None = None
+    temperature: float = 1.0
+    max_length: int | None = None
+    tokenizer: str | None = None
+    batch_rows: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise RefusedError(
+                f"tier {self.source}: expected a threshold of 0 to 1, found {self.threshold}"
+            )
+        if not self.temperature > 0:
+            raise RefusedError(
+                f"tier {self.source}: expected a temperature above 0, found {self.temperature}"
+            )
+        if self.max_length is not None and self.max_length < 3:
+            raise RefusedError(
+                f"tier {self.source}: expected max_length of at least 3, found {self.max_length}"
+            )
+        if self.batch_rows < 1:
+            raise RefusedError(
+                f"tier {self.source}: expected batch_rows of at least 1, found {self.batch_rows}"
+            )
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """A list of tiers, cheapest first.
+
+    Attributes:
+      tiers: one or more; all but the last have a threshold.
+      labels: the labels' names, sorted; every tier gives the same set.
+      name: what people call it.
+      pair: whether it was trained on pairs of texts; None where nobody said.
+      certificate: what `pipelines.calibrate` signed for; None without.
+    """
+
+    tiers: tuple[TierConfig, ...]
+    labels: tuple[str, ...]
+    name: str = ""
+    pair: bool | None = None
+    certificate: dict[str, Any] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.tiers:
+            raise RefusedError(f"cascade {self.name}: expected at least one tier, found none")
+        for tier in self.tiers[:-1]:
+            if tier.threshold is None:
+                raise RefusedError(f"tier {tier.source}: expected a threshold, found none")
+        if self.tiers[-1].threshold is not None:
+            raise RefusedError(
+                f"tier {self.tiers[-1].source}: expected no threshold on the last tier, found "
+                f"{self.tiers[-1].threshold}"
+            )
+
+    @property
+    def threshold(self) -> float:
+        """The first tier's threshold; 0 where there is one tier only."""
+        return self.tiers[0].threshold or 0.0
+
+    def with_first_threshold(self, threshold: float) -> CascadeConfig:
+        """The same cascade with another threshold on its first tier."""
+        first = replace(self.tiers[0], threshold=threshold)
+        return replace(self, tiers=(first, *self.tiers[1:]))
+
+    def with_max_length(self, max_length: int) -> CascadeConfig:
+        """The same cascade, every tier reading at most so many tokens."""
+        tiers = tuple(
+            replace(tier, max_length=min(max_length, tier.max_length or max_length))
+            for tier in self.tiers
+        )
+        return replace(self, tiers=tiers)
+
+    def scoring_fingerprint(self, precision: str) -> str:
+        """Sixteen hexadecimal digits over all that moves a score; thresholds are left out."""
+        parts: list[Any] = [precision]
+        for tier in self.tiers:
+            folders = dict.fromkeys([tier.source, tier.tokenizer or tier.source])
+            digests = [_digest(source) for source in folders]
+            parts.append([digests, tier.temperature, tier.max_length])
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def fingerprint(self, precision: str) -> str:
+        """Sixteen hexadecimal digits over weights, config and thresholds."""
+        thresholds = [tier.threshold for tier in self.tiers]
+        text = json.dumps([self.scoring_fingerprint(precision), thresholds])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _digest(source: str) -> str:
+    """Hash over the scoring files of a checkpoint folder; a hub id stands for itself."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _SCORING_SUFFIXES and path.name not in _NOT_SCORING:
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def embedded_cascades() -> list[str]:
+    """Names of the cascades that the package carries."""
+    return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CASCADE_FILE}"))
+
+
+def load_cascade(name: str) -> CascadeConfig:
+    """Loads a cascade directory, or an embedded cascade by its name.
+
+    Paths in it stay inside it; a tier may name a Hugging Face id with `hub` in place of `path`.
+
+    Raises:
+      RefusedError: no such directory or name, or a cascade.json that does not fit its schema.
+    """
+    folder = Path(name)
+    if not (folder / CASCADE_FILE).is_file():
+        if folder.is_dir() or name not in embedded_cascades():
+            raise RefusedError(
+                f"cascade {name}: expected a folder with {CASCADE_FILE} or one of "
+                f"{', '.join(embedded_cascades()) or 'no embedded names'}, found neither"
+            )
+        folder = EMBEDDED / name
+    path = folder / CASCADE_FILE
+    try:
+        stored = json.loads(path.read_text())
+        tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
+        return CascadeConfig(
+            tiers=tiers,
+            labels=tuple(stored["labels"]),
+            name=stored.get("name", folder.name),
+            pair=stored.get("pair"),
+            certificate=stored.get("certificate"),
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RefusedError(
+            f"{path}: expected what schemas/cascade.schema.json says, found {error!r}"
+        ) from error
+
+
+def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
+    known = {"threshold", "temperature", "max_length", "batch_rows"}
+    unknown = set(entry) - known - {"path", "hub", "tokenizer"}
+    if unknown or ("path" in entry) == ("hub" in entry):
+        raise RefusedError(
+            f"{folder / CASCADE_FILE}: expected a tier with either path or hub, and "
+            f"{', '.join(sorted(known | {'tokenizer'}))}, found {sorted(entry)}"
+        )
+    source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
+    tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
+    options = {name: entry[name] for name in known & set(entry)}
+    return TierConfig(source=source, tokenizer=tokenizer, **options)
+
+
+def _inside(folder: Path, relative: str) -> str:
+    """A path within a cascade directory, absolute; one that leaves it is refused."""
+    root = folder.resolve()
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root):
+        raise RefusedError(
+            f"{folder / CASCADE_FILE}: expected paths inside the directory, found {relative!r}"
+        )
+    return str(path)
+
+
+def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
+    """Writes cascade.json; tiers that lie inside `folder` are named relative to it.
+
+    Raises:
+      RefusedError: a tier's folder lies elsewhere.
+    """
+    entries = []
+    for tier in cascade.tiers:
+        entry = {key: value for key, value in asdict(tier).items() if value is not None}
+        source = entry.pop("source")
+        if Path(source).is_dir():
+            entry = {"path": _relative(folder, source), **entry}
+        else:
+            entry = {"hub": source, **entry}
+        if tier.tokenizer:
+            entry["tokenizer"] = _relative(folder, tier.tokenizer)
+        entries.append(entry)
+    stored = {"name": cascade.name, "labels": list(cascade.labels), "tiers": entries}
+    if cascade.pair is not None:
+        stored["pair"] = cascade.pair
+    if cascade.certificate is not None:
+        stored["certificate"] = cascade.certificate
+    (folder / CASCADE_FILE).write_text(json.dumps(stored, indent=2) + "\n")
+
+
+def _relative(folder: Path, path: str) -> str:
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        raise RefusedError(f"{folder}: expected its tiers inside it, found {path}")
+    return str(resolved.relative_to(folder.resolve()))

@@ -1,0 +1,1 @@
+"""Reading, writing, dead letters, receipts and the manifest."""

@@ -1,0 +1,125 @@
+"""Input files: found, told apart by format and compression, opened, on any fsspec URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from tango_beam.errors import RefusedError
+
+PARQUET, JSONL = "parquet", "jsonl"
+FORMATS = (PARQUET, JSONL)
+_SUFFIXES = {".parquet": PARQUET, ".pq": PARQUET, ".jsonl": JSONL, ".ndjson": JSONL, ".json": JSONL}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of the input.
+
+    Attributes:
+      path: as fsspec opens it, with its protocol unless local.
+      size: bytes as stored.
+      modified: what the file system says of its time or version; empty where it says nothing.
+      format: `parquet` or `jsonl`.
+      compression: `gzip`, `zstd` or None.
+    """
+
+    path: str
+    size: int
+    modified: str
+    format: str
+    compression: str | None = None
+
+
+def expand(patterns: Sequence[str], input_format: str = "auto") -> list[InputFile]:
+    """Files that paths, globs and folders name, sorted by path, each once.
+
+    In a folder, files and folders whose names begin with `_` or `.` are passed over.
+
+    Raises:
+      RefusedError: a pattern that nothing matches, a file whose name does not tell its format, or
+        files of two formats.
+    """
+    found: dict[str, InputFile] = {}
+    for pattern in patterns:
+        matched = _match(pattern)
+        if not matched:
+            raise RefusedError(f"--input {pattern}: expected at least one file, found no match")
+        for path, info in matched:
+            found.setdefault(path, _describe(path, info, input_format))
+    files = [found[path] for path in sorted(found)]
+    formats = {file.format: file.path for file in files}
+    if len(formats) > 1:
+        raise RefusedError(f"expected input files of one format, found {formats}")
+    return files
+
+
+def _match(pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        system, path = fsspec.core.url_to_fs(pattern)
+        if system.isfile(path):
+            details = {path: system.info(path)}
+        elif system.isdir(path):
+            root = path.rstrip("/")
+            every = system.find(root, detail=True)
+            details = {name: info for name, info in every.items() if not _passed_over(name, root)}
+        else:
+            matches = system.glob(path, detail=True)
+            details = {name: info for name, info in matches.items() if info["type"] == "file"}
+    except (OSError, ValueError, ImportError) as error:
+        raise RefusedError(f"--input {pattern}: expected a readable path, found {error}") from error
+    return [(_url(system, name), info) for name, info in details.items()]
+
+
+def _passed_over(name: str, root: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name[len(root) :].strip("/").split("/"))
+
+
+def _url(system: Any, path: str) -> str:
+    return path if "file" in _protocols(system) else system.unstrip_protocol(path)
+
+
+def _protocols(system: Any) -> tuple[str, ...]:
+    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+
+
+def _describe(path: str, info: dict[str, Any], input_format: str) -> InputFile:
+    stem, compression = path, None
+    for suffix, name in _COMPRESSIONS.items():
+        if path.endswith(suffix):
+            stem, compression = path.removesuffix(suffix), name
+    kind = next((kind for end, kind in _SUFFIXES.items() if stem.lower().endswith(end)), None)
+    if input_format != "auto":
+        kind = input_format
+    if kind is None:
+        raise RefusedError(
+            f"{path}: expected a name that ends in {', '.join(_SUFFIXES)} (with .gz or .zst behind "
+            "JSONL), found none of them; say which with --input_format"
+        )
+    if kind == PARQUET and compression:
+        raise RefusedError(f"{path}: expected Parquet compressed inside, found {compression} around it")
+    stamps = (info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"))
+    modified = next((str(stamp) for stamp in stamps if stamp is not None), "")
+    return InputFile(path, int(info["size"]), modified, kind, compression)
+
+
+def open_input(path: str) -> BinaryIO:
+    """Opens a file for reading bytes, at its beginning."""
+    return fsspec.open(path, "rb").open()
+
+
+def open_lines(file: InputFile, start: int = 0) -> Any:
+    """Opens a JSONL file's uncompressed bytes, from `start` on if it is not compressed.
+
+    Reading past the end of a truncated .gz or .zst raises OSError.
+    """
+    raw = open_input(file.path)
+    if file.compression is None:
+        raw.seek(start)
+        return raw
+    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), file.compression)

@@ -1,0 +1,80 @@
+"""Record batches as JSON lines.
+
+What JSON has no word for: binary becomes a base64 string, decimals a string of their digits,
+timestamps, dates and times a string in ISO 8601 (nanoseconds and time zone kept), durations an
+integer of their unit, NaN and infinities null, maps a list of pairs.
+"""
+
+from __future__ import annotations
+
+import base64
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def dump_rows(batch: pa.RecordBatch) -> list[bytes]:
+    """One JSON object a row, without newlines; columns in the batch's order."""
+    plain = pa.RecordBatch.from_arrays(
+        [_plain(column) for column in batch.columns], names=batch.schema.names
+    )
+    try:
+        rows = plain.to_pylist()
+    except UnicodeDecodeError:
+        rows = pa.RecordBatch.from_arrays(
+            [_readable(column) for column in plain.columns], names=batch.schema.names
+        ).to_pylist()
+    return [orjson.dumps(row, default=_word) for row in rows]
+
+
+def _word(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    """A string column with base64 in place of what is no UTF-8; others as they are."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    large = pa.types.is_large_string(column.type)
+    values = column.view(pa.large_binary() if large else pa.binary()).to_pylist()
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """The column with temporal types, at any depth, in a form that JSON can hold."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_time(kind) or pa.types.is_date(kind):
+        text = pc.cast(column, pa.string())
+        return pc.replace_substring(text, " ", "T") if pa.types.is_timestamp(kind) else text
+    if pa.types.is_duration(kind):
+        return pc.cast(column, pa.int64())
+    if pa.types.is_dictionary(kind):
+        return _plain(column.dictionary_decode())
+    if pa.types.is_struct(kind):
+        fields = [_plain(column.field(index)) for index in range(kind.num_fields)]
+        names = [kind.field(index).name for index in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(fields, names, mask=column.is_null())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        values = _plain(column.flatten())
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        large = pa.types.is_large_list(kind)
+        array = pa.LargeListArray if large else pa.ListArray
+        ends = pa.array(offsets, pa.int64() if large else pa.int32())
+        return array.from_arrays(ends, values, mask=column.is_null())
+    return column

@@ -1,0 +1,208 @@
+"""Sinks: rows of a branch go to part files, with a receipt for each attempt at a checkpoint."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from tango_beam import records
+from tango_beam.io import plan, receipts
+from tango_beam.io.files import JSONL
+from tango_beam.io.parts import Part
+from tango_beam.io.run import Run, load_run
+from tango_beam.io.slices import RAW, raw_records
+from tango_beam.io.store import Store
+
+DEAD_FOLDER = "_dead_letters"
+DEAD = "dead"
+# A dead letter keeps at most so much of a record.
+RAW_BYTES = 64 << 10
+
+
+class Sink(beam.PTransform):
+    """Writes record batches that carry positions; gives the names of the receipts.
+
+    Args:
+      output: the run's output directory.
+      step: `accepted`, `escalated` or `dead`; names the rows in the receipt and the files.
+    """
+
+    def __init__(self, output: str, step: str):
+        super().__init__()
+        self._output, self._step = output, step
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return batches | "Write" >> beam.ParDo(_Write(self._output, self._step)).with_output_types(
+            str
+        )
+
+
+class _Pending:
+    """One attempt at a checkpoint, as far as this bundle has written it."""
+
+    def __init__(self, part: Part):
+        self.part = part
+        self.seconds: Counter[str] = Counter()
+        self.tokens: dict[str, list[int]] = {}
+        self.errors: Counter[str] = Counter()
+
+
+class _Write(beam.DoFn):
+    def __init__(self, output: str, step: str):
+        self._output, self._step = output, step
+
+    def setup(self) -> None:
+        self._store = Store(self._output)
+        self._run = load_run(self._store)
+
+    def start_bundle(self) -> None:
+        self._pending: dict[tuple[int, int], _Pending] = {}
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        for key, rows in by_attempt(batch):
+            pending = self._pending.get(key)
+            if pending is None:
+                pending = self._pending[key] = _Pending(self._part(*key))
+            _add_costs(rows, pending)
+            if self._step == DEAD:
+                letters = dead_letters(rows, self._run)
+                pending.errors.update(_reasons(letters))
+                pending.part.write(letters)
+            else:
+                pending.part.write(_outgoing(rows, self._run))
+
+    def _part(self, checkpoint: int, attempt: int) -> Part:
+        item, index = plan.item_of(checkpoint)
+        # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
+        unique = f"{attempt:016x}{secrets.token_hex(2)}"
+        stem = f"part-{item:06d}-{index:04d}-{self._step}-{unique}"
+        if self._step == DEAD:
+            schema = records.DEAD_LETTER_SCHEMA
+            return Part(self._store, f"{DEAD_FOLDER}/{stem}", schema, JSONL)
+        return Part(self._store, stem, self._run.output_schema, self._run.output_format)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for (checkpoint, attempt), pending in self._pending.items():
+            pending.part.publish()
+            receipt = receipts.Receipt(
+                checkpoint=checkpoint,
+                attempt=attempt,
+                step=self._step,
+                rows=pending.part.rows,
+                files=pending.part.files,
+                seconds=dict(pending.seconds),
+                tokens=pending.tokens,
+                errors=dict(pending.errors),
+            )
+            name = receipts.publish(self._store, receipt)
+            yield WindowedValue(name, MIN_TIMESTAMP, [GlobalWindow()])
+        self._pending = {}
+
+
+def by_attempt(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, int], pa.RecordBatch]]:
+    """Parts a batch by checkpoint and attempt; most hold one of each."""
+    position = batch.column(records.POSITION)
+    attempts = position.field("attempt").to_numpy()
+    checkpoints = position.field("checkpoint").to_numpy()
+    if (attempts == attempts[0]).all():
+        yield (int(checkpoints[0]), int(attempts[0])), batch
+        return
+    for attempt in np.unique(attempts):
+        rows = np.flatnonzero(attempts == attempt)
+        yield (int(checkpoints[rows[0]]), int(attempt)), batch.take(pa.array(rows))
+
+
+def _outgoing(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
+    """The batch in the output's schema: names, order, no hidden columns."""
+    schema = run.output_schema
+    answers = len(records.visible(batch.schema.names)) - len(run.input_schema)
+    columns = [batch.column(name) for name in records.visible(batch.schema.names)]
+    if len(run.input_schema) + answers < len(schema):
+        columns += _source(batch, run)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _source(batch: pa.RecordBatch, run: Run) -> list[pa.Array]:
+    position = batch.column(records.POSITION)
+    group = position.field("row_group")
+    missing = pa.scalar(None, pa.int32())
+    return [
+        _paths(position, run),
+        pc.if_else(pc.less(group, 0), missing, group),
+        position.field("row"),
+    ]
+
+
+def _paths(position: pa.StructArray, run: Run) -> pa.Array:
+    return pa.array([entry.file.path for entry in run.files]).take(position.field("file"))
+
+
+def _add_costs(batch: pa.RecordBatch, pending: _Pending) -> None:
+    for name in batch.schema.names:
+        if name.startswith(records.COST):
+            tier = f"tier {name.removeprefix(records.COST)}"
+            cost = batch.column(name)
+            pending.seconds[tier] += float(pc.sum(cost.field("seconds")).as_py() or 0)
+            real, padded = pending.tokens.get(tier, (0, 0))
+            pending.tokens[tier] = [
+                real + int(pc.sum(cost.field("tokens")).as_py() or 0),
+                padded + int(pc.sum(cost.field("padded")).as_py() or 0),
+            ]
+
+
+def dead_letters(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
+    """Dead rows as `records.DEAD_LETTER_SCHEMA`: position, stage, error, raw record.
+
+    The raw record is text, or base64 where it is no UTF-8, cut at `RAW_BYTES`; it is null where the
+    row could not be read at all.
+    """
+    position = batch.column(records.POSITION)
+    lines = pc.less(position.field("row_group"), 0)
+    names = batch.schema.names
+    raw = batch.column(RAW) if RAW in names else raw_records(batch)
+    shown = [_shown(value) for value in raw.to_pylist()]
+    none32, none64 = pa.scalar(None, pa.int32()), pa.scalar(None, pa.int64())
+    row = position.field("row")
+    columns = [
+        _paths(position, run),
+        pc.if_else(lines, none32, position.field("row_group")),
+        pc.if_else(lines, none64, row),
+        pc.if_else(lines, row, none64),
+        batch.column(records.STAGE),
+        batch.column(records.ERROR),
+        pa.array([text for text, _ in shown], pa.string()),
+        pa.array([encoding for _, encoding in shown], pa.string()),
+        pc.cast(pc.binary_length(raw), pa.int64()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=records.DEAD_LETTER_SCHEMA)
+
+
+def _shown(raw: bytes | None) -> tuple[str | None, str | None]:
+    if raw is None:
+        return None, None
+    kept = raw[:RAW_BYTES]
+    try:
+        return kept.decode(), "utf-8"
+    except UnicodeDecodeError as error:
+        if len(raw) > RAW_BYTES and error.start > len(kept) - 4:
+            return kept[: error.start].decode(), "utf-8"  # the cut went through a character
+        return base64.b64encode(kept).decode(), "base64"
+
+
+def _reasons(letters: pa.RecordBatch) -> Counter[str]:
+    """Dead rows by stage and the part of the error that says what was expected."""
+    pairs: Any = zip(
+        letters.column("stage").to_pylist(), letters.column("error").to_pylist(), strict=True
+    )
+    return Counter(f"{stage}: {error.split(', found')[0][:120]}" for stage, error in pairs)

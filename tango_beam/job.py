@@ -1,0 +1,275 @@
+"""The main job: options in, everything checked, the graph built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from tango_beam import models, records
+from tango_beam.cascade import Cascade
+from tango_beam.config import CascadeConfig, TierConfig, load_cascade
+from tango_beam.errors import RefusedError
+from tango_beam.io import inputs
+from tango_beam.io.commit import Commit
+from tango_beam.io.plan import CHECKPOINT_BYTES
+from tango_beam.io.read import DEAD, ReadRecords
+from tango_beam.io.run import Run
+from tango_beam.io.store import Store
+from tango_beam.io.write import Sink
+from tango_beam.models.checkpoints import labels_of
+from tango_beam.tier import Compute
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `pipelines.classify` can be told; the names are those of the command line."""
+
+    input: tuple[str, ...]
+    output: str
+    cascade: str = "sst2"
+    first_tier: str | None = None
+    second_tier: str | None = None
+    threshold: float | None = None
+    text_column: str = "text"
+    text_pair_column: str | None = None
+    input_format: str = "auto"
+    output_format: str = "auto"
+    schema: str | None = None
+    columns: tuple[str, ...] | None = None
+    limit: int | None = None
+    max_length: int | None = None
+    max_dead_fraction: float = 0.01
+    allow_broken_files: bool = False
+    overwrite: bool = False
+    scores: bool = False
+    source_columns: bool = False
+    answer_prefix: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    checkpoint_bytes: int = CHECKPOINT_BYTES
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_dead_fraction <= 1:
+            raise RefusedError(
+                f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"
+            )
+        for name in ("limit", "checkpoint_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RefusedError(f"--{name}: expected at least 1, found {value}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise RefusedError(f"--threshold: expected 0 to 1, found {self.threshold}")
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """One column, or two for pairs."""
+        pair = (self.text_pair_column,) if self.text_pair_column else ()
+        return (self.text_column, *pair)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job.
+
+    Attributes:
+      options: as given.
+      cascade: its tiers, with the threshold that holds.
+      compute: device and precision, no longer `auto`.
+      run: what is written to `_run.json`.
+      weight: bytes of input, as progress counts them.
+    """
+
+    options: Options
+    cascade: CascadeConfig
+    compute: Compute
+    run: Run
+    weight: int
+
+    def build(self, pipeline: beam.Pipeline, workers: int = 1) -> None:
+        """Adds the job's graph to a pipeline.
+
+        Each branch has a sink of its own: on the in-process runner a Flatten ahead of a sink holds
+        the whole collection in memory.
+        """
+        output = self.options.output
+        rows = pipeline | "Input" >> ReadRecords(output, len(self.run.items()), workers)
+        scored = rows["good"] | "Cascade" >> Cascade(
+            self.cascade,
+            text_column=self.options.text_column,
+            text_pair_column=self.options.text_pair_column,
+            compute=self.compute,
+            scores=self.options.scores,
+            costs=True,
+            fingerprint=self.run.cascade["fingerprint"],
+        )
+        stored = [rows[DEAD] | "DeadOnArrival" >> Sink(output, "dead")]
+        for number, branch in enumerate(scored.branches, start=1):
+            step = "accepted" if number == 1 else "escalated"
+            stored.append(branch | f"AnsweredByTier{number}" >> Sink(output, step))
+        for number, branch in enumerate(scored.failures, start=1):
+            stored.append(branch | f"DeadInTier{number}" >> Sink(output, "dead"))
+        _ = tuple(stored) | "Manifest" >> Commit(output)
+
+
+def prepare(options: Options) -> Job:
+    """Checks everything that can be checked before any row is scored.
+
+    Raises:
+      RefusedError: says what was expected and what was found.
+    """
+    cascade = resolve_cascade(options)
+    if options.text_pair_column is None and cascade.pair:
+        raise RefusedError(
+            f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
+        )
+    device = _or_refuse(models.resolve_device, options.device)
+    precision = _or_refuse(models.resolve_precision, options.precision, device)
+    schema = inputs.read_schema(options.schema) if options.schema else None
+    found = inputs.inspect(
+        options.input,
+        options.text_columns,
+        input_format=options.input_format,
+        columns=options.columns,
+        schema=schema,
+        limit=options.limit,
+        allow_broken_files=options.allow_broken_files,
+    )
+    run = Run(
+        files=found.files,
+        input_schema=found.schema,
+        output_schema=_output_schema(options, cascade, found.schema),
+        text_columns=options.text_columns,
+        output_format="jsonl" if options.output_format == "jsonl" else "parquet",
+        checkpoint_bytes=options.checkpoint_bytes,
+        allow_broken_files=options.allow_broken_files,
+        max_dead_fraction=options.max_dead_fraction,
+        cascade=_describe_cascade(cascade, precision),
+        options=_result_options(options, device, precision),
+        broken=found.broken,
+    )
+    weight = sum(item.weight for item in run.items())
+    return Job(options, cascade, Compute(device, precision), run, weight)
+
+
+def open_output(job: Job) -> Store:
+    """Makes or empties the output directory and writes `_run.json`.
+
+    Raises:
+      RefusedError: it holds something, or cannot be written.
+    """
+    store = Store(job.options.output)
+    store.prepare(job.options.overwrite)
+    job.run.save(store)
+    return store
+
+
+def resolve_cascade(options: Options) -> CascadeConfig:
+    """The cascade that the options name, with their threshold and max_length.
+
+    Raises:
+      RefusedError: options that contradict each other, or tiers with different labels.
+    """
+    if options.first_tier or options.second_tier:
+        cascade = _pair_of_tiers(options)
+    else:
+        cascade = load_cascade(options.cascade)
+        if options.threshold is not None:
+            if len(cascade.tiers) < 2:
+                raise RefusedError(f"--threshold: cascade {cascade.name} has one tier only")
+            cascade = cascade.with_first_threshold(options.threshold)
+    if options.max_length is not None:
+        cascade = cascade.with_max_length(options.max_length)
+    _refuse_other_labels(cascade)
+    return cascade
+
+
+def _pair_of_tiers(options: Options) -> CascadeConfig:
+    given = {
+        "--first_tier": options.first_tier,
+        "--second_tier": options.second_tier,
+        "--threshold": options.threshold,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if missing or options.cascade != Options.cascade:
+        found = f"no {' and no '.join(missing)}" if missing else f"--cascade {options.cascade} too"
+        raise RefusedError(
+            f"expected --first_tier, --second_tier and --threshold together, or --cascade, found "
+            f"{found}"
+        )
+    assert options.first_tier and options.second_tier
+    return CascadeConfig(
+        tiers=(
+            TierConfig(options.first_tier, threshold=options.threshold),
+            TierConfig(options.second_tier),
+        ),
+        labels=tuple(sorted(labels_of(options.first_tier))),
+        name=f"{options.first_tier} + {options.second_tier}",
+    )
+
+
+def _refuse_other_labels(cascade: CascadeConfig) -> None:
+    for tier in cascade.tiers:
+        found = sorted(labels_of(tier.source))
+        if found != sorted(cascade.labels):
+            raise RefusedError(
+                f"tier {tier.source}: expected the labels {sorted(cascade.labels)}, found {found}"
+            )
+
+
+def _output_schema(options: Options, cascade: CascadeConfig, schema: pa.Schema) -> pa.Schema:
+    names: Sequence[str] = schema.names
+    if options.answer_prefix:
+        renamed = records.output_schema(
+            pa.schema([]),
+            labels=cascade.labels,
+            scores=options.scores,
+            source=options.source_columns,
+            prefix=options.answer_prefix,
+        )
+        clashes = sorted(set(names) & set(renamed.names))
+        if clashes:
+            raise RefusedError(
+                f"--answer_prefix {options.answer_prefix}: expected new names, found {clashes} "
+                "among the input's columns"
+            )
+        names = [name for name in names if name.startswith(records.HIDDEN)]
+    records.refuse_clashes(names, scores=options.scores, source=options.source_columns)
+    return records.output_schema(
+        schema,
+        labels=cascade.labels,
+        scores=options.scores,
+        source=options.source_columns,
+        prefix=options.answer_prefix,
+    )
+
+
+def _describe_cascade(cascade: CascadeConfig, precision: str) -> dict[str, Any]:
+    return {
+        "name": cascade.name,
+        "fingerprint": cascade.fingerprint(precision),
+        "scoring_fingerprint": cascade.scoring_fingerprint(precision),
+        "labels": list(cascade.labels),
+        "thresholds": [tier.threshold for tier in cascade.tiers[:-1]],
+        "tiers": [asdict(tier) for tier in cascade.tiers],
+        "certificate": "none" if cascade.certificate is None else cascade.certificate,
+    }
+
+
+def _result_options(options: Options, device: str, precision: str) -> dict[str, Any]:
+    """Every option that changes a result, as JSON holds it."""
+    settled = replace(options, device=device, precision=precision)
+    stored = asdict(settled)
+    for name in ("overwrite",):
+        stored.pop(name)
+    return stored
+
+
+def _or_refuse(resolve: Any, *arguments: str) -> str:
+    try:
+        return str(resolve(*arguments))
+    except ValueError as error:
+        raise RefusedError(str(error)) from error

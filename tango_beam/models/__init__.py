@@ -1,0 +1,114 @@
+"""Model families behind one protocol, loaded once a process.
+
+`load` is the one door: it reads a checkpoint's config.json, picks the family and keeps the result
+for the life of the process, so that every stage and every thread of a worker shares one copy.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from tango_beam.models.base import Answers, Model, describe
+from tango_beam.models.tokens import Tokens
+
+__all__ = ["Answers", "Model", "Tokens", "describe", "load", "resolve_device", "resolve_precision"]
+
+_loaded: dict[tuple, Model] = {}
+_lock = threading.Lock()
+
+
+def load(
+    source: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    max_length: int | None = None,
+    temperature: float = 1.0,
+    tokenizer: str | None = None,
+) -> Model:
+    """Loads a checkpoint, or returns the copy that this process holds already.
+
+    Args:
+      source: folder with config.json and safetensors, or a Hugging Face id.
+      device: `cpu`, `cuda`, or `auto` for the GPU where there is one.
+      precision: `fp32`, `bf16`, or `auto` for bf16 where the hardware computes in it natively.
+      max_length: reads at most so many tokens of a text.
+      temperature: divides the logits before the softmax.
+      tokenizer: folder of the tokenizer, where it is not `source`.
+
+    Raises:
+      ValueError: a checkpoint that does not fit; OSError: one that is not there.
+    """
+    device = resolve_device(device)
+    precision = resolve_precision(precision, device)
+    key = (source, device, precision, max_length, temperature, tokenizer)
+    with _lock:
+        if key not in _loaded:
+            model = _load(source, device, precision, max_length, tokenizer)
+            model.temperature = temperature
+            _loaded[key] = model
+        return _loaded[key]
+
+
+def _load(
+    source: str, device: str, precision: str, max_length: int | None, tokenizer: str | None
+) -> Model:
+    # The families import here: torch and transformers take seconds, and only workers need them.
+    from tango_beam.models import bilstm
+
+    if model_type(source) == bilstm.MODEL_TYPE:
+        return bilstm.load_bilstm(
+            Path(source),
+            device=device,
+            precision=precision,
+            max_length=max_length,
+            tokenizer_folder=Path(tokenizer) if tokenizer else None,
+        )
+    from tango_beam.models import transformer
+
+    return transformer.load_transformer(
+        source, device=device, precision=precision, max_length=max_length
+    )
+
+
+def model_type(source: str) -> str | None:
+    """`model_type` in a folder's config.json; None for what is no folder with one."""
+    path = Path(source) / "config.json"
+    return json.loads(path.read_text()).get("model_type") if path.is_file() else None
+
+
+def resolve_device(device: str) -> str:
+    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+
+    Raises:
+      ValueError: `cuda` where torch sees no GPU, or a name that is none of the three.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"expected device auto, cpu or cuda, found {device!r}")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ValueError("expected a GPU for device cuda, found none that torch can use")
+    return "cuda" if available and device != "cpu" else "cpu"
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """`fp32` or `bf16` for `auto`, `fp32` or `bf16`.
+
+    `auto` is bf16 where a matrix product in it is native: AVX-512 BF16 or AMX on a processor,
+    compute capability 8.0 on a GPU.
+    """
+    import torch
+
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"expected precision auto, bf16 or fp32, found {precision!r}")
+    if precision != "auto":
+        return precision
+    if device == "cuda":
+        native = torch.cuda.get_device_capability()[0] >= 8
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"

@@ -1,0 +1,102 @@
+"""The protocol that every model family fulfils, and what crosses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tango_beam import routing
+from tango_beam.models.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of some rows.
+
+    Attributes:
+      predictions: string, shape [rows].
+      confidences: float32, shape [rows], 0 to 1; NaN where the model gave no finite scores.
+      scores: what `--scores` adds, one entry a row; for classifiers a struct of every label's
+        probability.
+      margins: float32, shape [rows]: how far the best answer is ahead of the next, 0 to 1.
+    """
+
+    predictions: pa.Array
+    confidences: npt.NDArray[np.float32]
+    margins: npt.NDArray[np.float32]
+    scores: pa.StructArray
+
+    def __len__(self) -> int:
+        return len(self.confidences)
+
+
+class Model(Protocol):
+    """A loaded model: texts in, answers and confidences out.
+
+    A family is one file that fulfils this protocol and one line in `tango_beam.models.load`.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The answers that the model can give, in the order of its outputs."""
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer; models that share it share tokens."""
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`."""
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has."""
+
+    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
+        """Tokenizes string columns without nulls, one text or two a row."""
+
+    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Cuts rows of these lengths into micro-batches that suit the model."""
+
+    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Raw outputs (logits) for one micro-batch, float32, shape [rows, ...]."""
+
+    def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
+        """Turns raw outputs into answers."""
+
+
+class Classifier:
+    """Decoding shared by the models that answer with one of a set of labels.
+
+    Attributes:
+      temperature: divides the logits before the softmax (Guo et al., 2017).
+    """
+
+    labels: tuple[str, ...]
+    temperature: float = 1.0
+
+    def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
+        """Max-softmax confidence over labels (TangoBERT, section 3)."""
+        probabilities = routing.softmax(outputs, self.temperature)
+        best, confidence = routing.top(probabilities)
+        return Answers(
+            predictions=pa.array(self.labels).take(pa.array(best)),
+            confidences=confidence,
+            margins=routing.margin(probabilities),
+            scores=pa.StructArray.from_arrays(
+                [pa.array(column) for column in probabilities.T.copy()], list(self.labels)
+            ),
+        )
+
+
+def describe(model: Any) -> str:
+    """One line on a loaded model, for logs and reports."""
+    return f"{type(model).__name__}, {model.parameters:,} parameters, {model.precision}, {model.device}"

@@ -1,0 +1,210 @@
+"""The paper's first tier: a stacked bidirectional LSTM over word embeddings.
+
+TangoBERT (Mamou et al., 2022), section 4.2: 50-dimensional embeddings, two bidirectional LSTM layers
+and a feed-forward network on the last hidden state. With 10,000 words, hidden size 64 and a
+feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import nn
+
+from tango_beam import batching
+from tango_beam.models.base import Classifier
+from tango_beam.models.tokens import TextTokenizer, Tokens
+
+MODEL_TYPE = "tango_beam_bilstm"
+
+
+@dataclass(frozen=True)
+class BiLSTMConfig:
+    """Shape of a BiLSTM classifier; the defaults are the paper's.
+
+    Attributes:
+      labels: the labels' names, in the order of the outputs.
+      vocabulary_size: rows of the embedding matrix.
+      embedding_size: columns of the embedding matrix.
+      hidden_size: units of one direction of one LSTM layer.
+      layers: stacked bidirectional layers.
+      feed_forward_size: hidden units of the feed-forward network.
+      max_length: the most tokens read of a text.
+      pad_id: token id that fills short rows up.
+      dropout: between layers, in training only.
+    """
+
+    labels: tuple[str, ...]
+    vocabulary_size: int = 10_000
+    embedding_size: int = 50
+    hidden_size: int = 64
+    layers: int = 2
+    feed_forward_size: int = 200
+    max_length: int = 256
+    pad_id: int = 0
+    dropout: float = 0.1
+
+
+class BiLSTMNetwork(nn.Module):
+    """Embedding, stacked BiLSTM, feed-forward network; logits out."""
+
+    def __init__(self, config: BiLSTMConfig):
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
+        self.lstm = nn.LSTM(
+            config.embedding_size,
+            config.hidden_size,
+            num_layers=config.layers,
+            bidirectional=True,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(2 * config.hidden_size, config.feed_forward_size),
+            nn.ReLU(),
+            nn.Linear(config.feed_forward_size, len(config.labels)),
+        )
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits, shape [rows, labels].
+
+        Args:
+          ids: int64, shape [rows, longest].
+          lengths: int64, shape [rows]; None when every row fills its width. Padding never moves a
+            row's logits: each direction runs on its own over rows reversed within their length.
+        """
+        states = self.dropout(self.embedding(ids))
+        if lengths is None:
+            _, (hidden, _) = self.lstm(states)
+            return self.feed_forward(self.dropout(torch.cat([hidden[-2], hidden[-1]], dim=1)))
+        return self.feed_forward(self.dropout(self._last_states(states, lengths)))
+
+    def _last_states(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        steps = torch.arange(states.shape[1], device=states.device)
+        # Row of length 3 in width 5: positions 2 1 0 3 4, its own inverse.
+        mirror = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+        last = (lengths - 1)[:, None, None].expand(-1, 1, self.lstm.hidden_size)
+        ends = []
+        for layer in range(self.lstm.num_layers):
+            forward = self._direction(states, f"l{layer}")
+            backward = self._direction(_reorder(states, mirror), f"l{layer}_reverse")
+            ends = [forward.gather(1, last)[:, 0], backward.gather(1, last)[:, 0]]
+            states = torch.cat([forward, _reorder(backward, mirror)], dim=2)
+        return torch.cat(ends, dim=1)
+
+    def _direction(self, states: torch.Tensor, suffix: str) -> torch.Tensor:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = [getattr(self.lstm, f"{name}_{suffix}") for name in names]
+        zeros = states.new_zeros(1, states.shape[0], self.lstm.hidden_size)
+        # input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
+        outputs = torch.lstm(states, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
+        return outputs[0]
+
+
+def _reorder(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return states.gather(1, order[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+class BiLSTM(Classifier):
+    """A BiLSTM classifier with its tokenizer, ready to answer."""
+
+    def __init__(
+        self,
+        config: BiLSTMConfig,
+        network: BiLSTMNetwork,
+        tokenizer: Tokenizer,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        max_length: int | None = None,
+    ):
+        self.config = config
+        self.labels = config.labels
+        self.tokenizer = TextTokenizer(
+            tokenizer, min(max_length or config.max_length, config.max_length), config.pad_id
+        )
+        self.device, self.precision = device, precision
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.network = network.to(device=device, dtype=dtype).eval()
+
+    @property
+    def vocabulary(self) -> str:
+        return self.tokenizer.fingerprint
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
+        return self.tokenizer(texts, pairs)
+
+    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        # One exact length where there are rows enough: then both directions run in one call.
+        budget = 1 << 18 if self.device == "cuda" else 1 << 14
+        return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=32)
+
+    @torch.inference_mode()
+    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        ids = torch.from_numpy(tokens.padded(rows, self.config.pad_id)).to(self.device)
+        sizes = np.maximum(tokens.lengths[rows], 1)
+        uneven = bool((sizes != sizes[0]).any())
+        lengths = torch.from_numpy(sizes).to(self.device) if uneven else None
+        return self.network(ids, lengths).float().cpu().numpy()
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Writes config.json, model.safetensors and tokenizer.json into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"model_type": MODEL_TYPE, **asdict(self.config)}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        weights = {k: v.to(dtype).contiguous() for k, v in self.network.state_dict().items()}
+        save_file(weights, folder / "model.safetensors")
+        self.tokenizer.save(folder / "tokenizer.json")
+
+
+def load_bilstm(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    max_length: int | None = None,
+    tokenizer_folder: Path | None = None,
+) -> BiLSTM:
+    """Loads what `BiLSTM.save` wrote.
+
+    Args:
+      folder: holds config.json, model.safetensors and, unless `tokenizer_folder` is given,
+        tokenizer.json.
+      device: `cpu` or `cuda`.
+      precision: `fp32` or `bf16`.
+      max_length: reads fewer tokens than the config says; never more.
+      tokenizer_folder: where tokenizer.json lies, for a student that reads its teacher's pieces.
+
+    Raises:
+      ValueError: weights that do not fit the config; both are shown.
+      FileNotFoundError: a file is missing; its path is in the message.
+    """
+    fields = json.loads((folder / "config.json").read_text())
+    fields.pop("model_type")
+    config = BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
+    network = BiLSTMNetwork(config)
+    weights = load_file(folder / "model.safetensors")
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: weights do not fit config.json: {error}") from error
+    path = (tokenizer_folder or folder) / "tokenizer.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected the tokenizer of {folder}, found no such file")
+    tokenizer = Tokenizer.from_file(str(path))
+    return BiLSTM(
+        config, network, tokenizer, device=device, precision=precision, max_length=max_length
+    )

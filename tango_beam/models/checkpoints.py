@@ -1,0 +1,50 @@
+"""What a checkpoint says of itself, read without loading its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tango_beam.errors import RefusedError
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def labels_of(source: str) -> tuple[str, ...]:
+    """The labels that a checkpoint answers with, in the order of its outputs.
+
+    Args:
+      source: folder, or Hugging Face id (which needs the network, or a filled cache).
+
+    Raises:
+      RefusedError: no checkpoint there, weights that are no safetensors, or a checkpoint for
+        another task (regression, many labels at once).
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        _refuse_folder(folder)
+        stored = json.loads((folder / "config.json").read_text())
+        if isinstance(stored.get("labels"), list):
+            return tuple(stored["labels"])
+    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise RefusedError(f"tier {source}: expected a folder or a Hugging Face id, found no folder")
+    from transformers import AutoConfig
+
+    from tango_beam.models.transformer import refuse_other_tasks
+
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        refuse_other_tasks(source, config)
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"tier {source}: {str(error).splitlines()[0]}") from error
+    return tuple(config.id2label[index] for index in range(config.num_labels))
+
+
+def _refuse_folder(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    if "config.json" not in names:
+        raise RefusedError(f"tier {folder}: expected config.json, found {', '.join(names) or 'none'}")
+    if not any(name.endswith(".safetensors") for name in names):
+        pickles = [name for name in names if name.endswith(_PICKLES)]
+        found = f"{', '.join(pickles)}, which may run code when read" if pickles else "none"
+        raise RefusedError(f"tier {folder}: expected weights in .safetensors, found {found}")

@@ -1,0 +1,134 @@
+"""Any Hugging Face sequence-classification checkpoint, from a folder or a hub id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from tango_beam import batching
+from tango_beam.models.base import Classifier
+from tango_beam.models.tokens import TextTokenizer, Tokens
+
+# Tokenizers that state no limit state this or more (transformers' VERY_LARGE_INTEGER is 1e30).
+_UNLIMITED = 1_000_000
+
+
+class Transformer(Classifier):
+    """A sequence-classification transformer with its tokenizer, ready to answer."""
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        max_length: int | None = None,
+    ):
+        config = network.config
+        self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        limit = readable_length(config, tokenizer)
+        self.tokenizer = TextTokenizer(
+            tokenizer.backend_tokenizer, min(max_length or limit, limit), pad_id
+        )
+        self._segments = "token_type_ids" in tokenizer.model_input_names
+        self.device, self.precision = device, precision
+        self.network = network.to(device).eval()
+
+    @property
+    def vocabulary(self) -> str:
+        return self.tokenizer.fingerprint
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
+        return self.tokenizer(texts, pairs)
+
+    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        budget = 1 << 16 if self.device == "cuda" else 1 << 12
+        return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
+
+    @torch.inference_mode()
+    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        ids = tokens.padded(rows, self.tokenizer.pad_id)
+        lengths = tokens.lengths[rows]
+        inputs = {"input_ids": ids}
+        column = np.arange(ids.shape[1])
+        if (lengths != ids.shape[1]).any():
+            inputs["attention_mask"] = (column < lengths[:, None]).astype(np.int64)
+        if self._segments and tokens.second is not None:
+            second = (column >= tokens.second[rows][:, None]) & (column < lengths[:, None])
+            inputs["token_type_ids"] = second.astype(np.int64)
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+        return self.network(**tensors).logits.float().cpu().numpy()
+
+
+def readable_length(config: Any, tokenizer: Any) -> int:
+    """The most tokens that both the tokenizer and the model's position embeddings allow."""
+    limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length]
+    if config.model_type in ("roberta", "xlm-roberta", "camembert") and limits[0]:
+        limits[0] -= 2  # positions start behind the padding index
+    known = [int(limit) for limit in limits if limit and limit < _UNLIMITED]
+    return min(known, default=512)
+
+
+def load_transformer(
+    source: str,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    max_length: int | None = None,
+) -> Transformer:
+    """Loads a checkpoint from a folder or a hub id, safetensors only, no remote code.
+
+    Args:
+      source: folder, or hub id.
+      device: `cpu` or `cuda`.
+      precision: `fp32` or `bf16`; the weights are kept and computed in it.
+      max_length: reads fewer tokens than the checkpoint allows; never more.
+
+    Raises:
+      ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
+        are missing (it was never fine-tuned).
+      OSError: no such folder or id, or no safetensors file there.
+    """
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    refuse_other_tasks(source, config)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:6])
+        raise ValueError(f"{source}: expected a fine-tuned classifier, found no weights for {missing}")
+    return Transformer(
+        model, tokenizer, device=device, precision=precision, max_length=max_length
+    )
+
+
+def refuse_other_tasks(source: str, config: Any) -> None:
+    """Raises ValueError for a checkpoint that does not answer with one of two or more labels."""
+    kind = config.problem_type
+    if kind in ("regression", "multi_label_classification"):
+        raise ValueError(f"{source}: expected a single-label classifier, found problem_type {kind}")
+    if config.num_labels < 2:
+        raise ValueError(
+            f"{source}: expected a classifier of two or more labels, found "
+            f"{config.num_labels} (a regression head)"
+        )

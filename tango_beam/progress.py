@@ -1,0 +1,50 @@
+"""Counts of what this process has done so far, for people to watch; never for accounts.
+
+The DoFns of a local run work in the driver's own process and note here what they do. Elsewhere the
+board stays empty and the driver counts receipts instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Board:
+    """Rows and bytes seen by this process.
+
+    Attributes:
+      read: rows read.
+      dead: rows that ended as dead letters.
+      tiers: rows answered, by tier number.
+      done: units of input taken in (see `io.plan.Plan.weight`).
+    """
+
+    read: int = 0
+    dead: int = 0
+    done: int = 0
+    tiers: dict[int, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def took_in(self, rows: int, dead: int, done: int) -> None:
+        """Notes rows that a reader took in, and dead ones among them."""
+        with self._lock:
+            self.read += rows
+            self.dead += dead
+            self.done += done
+
+    def answered(self, tier: int, rows: int, failed: int) -> None:
+        """Notes rows that a tier answered, and rows on which it failed."""
+        with self._lock:
+            self.tiers[tier] = self.tiers.get(tier, 0) + rows
+            self.dead += failed
+
+    def clear(self) -> None:
+        """Starts anew."""
+        with self._lock:
+            self.read = self.dead = self.done = 0
+            self.tiers = {}
+
+
+board = Board()

@@ -1,0 +1,159 @@
+"""The column contract: what comes in, what goes out, and what travels hidden in between.
+
+Hidden columns begin with `__tango_`; they ride along as ordinary Arrow columns, so that batches can
+be cut, joined, filtered and shuffled without losing them, and are dropped before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tango_beam.errors import RefusedError
+
+HIDDEN = "__tango_"
+POSITION = HIDDEN + "position"
+TOKENS = HIDDEN + "tokens_"
+COST = HIDDEN + "cost_"
+
+# Where a row came from and which attempt at which checkpoint reads it. `row` is the row in its row
+# group (Parquet) or the byte offset of its line (JSONL, uncompressed; row_group is -1).
+POSITION_TYPE = pa.struct(
+    [
+        ("checkpoint", pa.int64()),
+        ("attempt", pa.int64()),
+        ("file", pa.int32()),
+        ("row_group", pa.int32()),
+        ("row", pa.int64()),
+    ]
+)
+
+ANSWER_FIELDS = (
+    pa.field("prediction", pa.string()),
+    pa.field("confidence", pa.float32()),
+    pa.field("tier", pa.int8()),
+    pa.field("first_tier_prediction", pa.string()),
+    pa.field("first_tier_confidence", pa.float32()),
+    pa.field("threshold", pa.float32()),
+    pa.field("route", pa.string()),
+    pa.field("truncated", pa.bool_()),
+    pa.field("cascade", pa.string()),
+)
+ANSWER_NAMES = tuple(field.name for field in ANSWER_FIELDS)
+
+FIRST_ANSWER_NAMES = ("first_tier_prediction", "first_tier_confidence", "threshold")
+
+SOURCE_FIELDS = (
+    pa.field("source_file", pa.string()),
+    pa.field("source_row_group", pa.int32()),
+    pa.field("source_row", pa.int64()),
+)
+
+FAILURE_FIELDS = (
+    pa.field(HIDDEN + "stage", pa.string()),
+    pa.field(HIDDEN + "error", pa.string()),
+)
+STAGE, ERROR = (field.name for field in FAILURE_FIELDS)
+
+DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row_group", pa.int32()),
+        ("row", pa.int64()),
+        ("offset", pa.int64()),
+        ("stage", pa.string()),
+        ("error", pa.string()),
+        ("raw", pa.string()),
+        ("raw_encoding", pa.string()),
+        ("raw_bytes", pa.int64()),
+    ]
+)
+
+
+def scores_field(labels: Sequence[str]) -> pa.Field:
+    """The column that `--scores` adds: every label's probability, by name."""
+    return pa.field("scores", pa.struct([(label, pa.float32()) for label in labels]))
+
+
+def refuse_clashes(names: Sequence[str], *, scores: bool = False, source: bool = False) -> None:
+    """Refuses input columns that bear the name of one that the output adds.
+
+    Raises:
+      RefusedError: lists the names, and the option that renames them.
+    """
+    taken = set(ANSWER_NAMES) | ({"scores"} if scores else set())
+    taken |= {field.name for field in SOURCE_FIELDS} if source else set()
+    clashes = [name for name in names if name in taken or name.startswith(HIDDEN)]
+    if clashes:
+        raise RefusedError(
+            f"input columns {', '.join(clashes)}: expected none that bears the name of a column "
+            f"that the output adds ({', '.join(sorted(taken))}); give the added ones a prefix with "
+            "--answer_prefix, or leave the input's out with --columns"
+        )
+
+
+def output_schema(
+    input_schema: pa.Schema,
+    *,
+    labels: Sequence[str] = (),
+    scores: bool = False,
+    source: bool = False,
+    prefix: str = "",
+) -> pa.Schema:
+    """Schema of the output: the input's columns, then the answer's.
+
+    Args:
+      input_schema: the columns that pass through.
+      labels: needed for `scores`.
+      scores: adds every label's probability.
+      source: adds the row's position.
+      prefix: goes before the name of each added column.
+    """
+    added = list(ANSWER_FIELDS)
+    added += [scores_field(labels)] if scores else []
+    added += SOURCE_FIELDS if source else ()
+    return pa.schema([*input_schema, *(field.with_name(prefix + field.name) for field in added)])
+
+
+def visible(names: Sequence[str]) -> list[str]:
+    """The names that are not hidden."""
+    return [name for name in names if not name.startswith(HIDDEN)]
+
+
+def append(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """A record batch with more columns at its end, built in one go."""
+    return pa.RecordBatch.from_arrays(
+        [*batch.columns, *columns.values()], names=[*batch.schema.names, *columns]
+    )
+
+
+def drop(batch: pa.RecordBatch, *prefixes: str) -> pa.RecordBatch:
+    """A record batch without the columns whose names begin with one of the prefixes."""
+    return batch.select([name for name in batch.schema.names if not name.startswith(prefixes)])
+
+
+def positions(
+    checkpoint: int,
+    attempt: int,
+    file: int,
+    row_group: int,
+    rows: npt.NDArray[np.int64],
+) -> pa.StructArray:
+    """The position column for rows of one file."""
+    count = len(rows)
+    columns = [
+        pa.array(np.full(count, checkpoint, np.int64)),
+        pa.array(np.full(count, attempt, np.int64)),
+        pa.array(np.full(count, file, np.int32)),
+        pa.array(np.full(count, row_group, np.int32)),
+        pa.array(rows),
+    ]
+    return pa.StructArray.from_arrays(columns, fields=list(POSITION_TYPE))
+
+
+def constant(value: str | float, count: int, kind: pa.DataType) -> pa.Array:
+    """A column that holds one value throughout."""
+    return pa.repeat(pa.scalar(value, kind), count)

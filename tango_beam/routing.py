@@ -1,0 +1,65 @@
+"""Confidence from logits, and accept or escalate. Pure NumPy: no Beam, no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """Probabilities from logits, float32, shape [rows, labels]; computed in float64.
+
+    Args:
+      logits: shape [rows, labels].
+      temperature: divides the logits; above 1 flattens (Guo et al., 2017, section 4.2).
+
+    Raises:
+      ValueError: a temperature that is not positive, or logits that are not a matrix.
+    """
+    if not temperature > 0:
+        raise ValueError(f"expected a temperature above 0, found {temperature}")
+    if logits.ndim != 2:
+        raise ValueError(f"expected logits of shape [rows, labels], found shape {logits.shape}")
+    scaled = logits.astype(np.float64) / temperature
+    # A row that holds a NaN or an infinity comes out as NaN, which the caller turns into a failure.
+    with np.errstate(invalid="ignore"):
+        exps = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+        return (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def top(probabilities: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Index and probability of the best label in each row: int64 and float32, shape [rows]."""
+    best = probabilities.argmax(axis=1)
+    return best, np.take_along_axis(probabilities, best[:, None], axis=1)[:, 0]
+
+
+def margin(probabilities: FloatArray) -> FloatArray:
+    """Best minus second-best probability, float32, shape [rows]; 1 where there is one label."""
+    if probabilities.shape[1] < 2:
+        return np.ones(len(probabilities), np.float32)
+    best_two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return best_two[:, 1] - best_two[:, 0]
+
+
+def is_complex(confidences: FloatArray, threshold: float) -> npt.NDArray[np.bool_]:
+    """Which rows go on to the next tier: those with confidence under the threshold.
+
+    A threshold of 0 escalates nothing and a threshold of 1 everything, also where a confidence
+    rounds to 1 (TangoBERT, section 3: 0 is the first tier alone, 1 the second tier alone).
+
+    Args:
+      confidences: float32, shape [rows], without NaN.
+      threshold: 0 to 1. It is compared as float32, the type in which it is written out.
+
+    Raises:
+      ValueError: a threshold outside 0..1, or a confidence that is NaN.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"expected a threshold between 0 and 1, found {threshold}")
+    if np.isnan(confidences).any():
+        raise ValueError("expected confidences without NaN; rows that failed are not routed")
+    if threshold >= 1:
+        return np.ones(len(confidences), bool)
+    return confidences < np.float32(threshold)

@@ -1,0 +1,131 @@
+"""Runs a pipeline beside a watcher, so that signals and progress are dealt with at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from tango_beam.errors import JobError
+
+logger = logging.getLogger(__name__)
+
+# `DirectRunner` in Beam 2.77 first tries to download Prism; the in-process runner is this one.
+IN_PROCESS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "InProcessRunner")
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived.
+
+    Attributes:
+      signum: which.
+    """
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum
+
+
+def is_in_process(options: PipelineOptions) -> bool:
+    """Whether the options ask for the in-process runner, which is the default."""
+    name = options.view_as(StandardOptions).runner
+    return name is None or name.rsplit(".", 1)[-1] in IN_PROCESS
+
+
+def new_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """A pipeline on the runner that the options name."""
+    if is_in_process(options):
+        return beam.Pipeline(runner=FnApiRunner(), options=options)
+    return beam.Pipeline(options=options)
+
+
+def workers(options: PipelineOptions) -> int:
+    """How many shares to cut the input in: as many as there are workers to take one."""
+    known = options.get_all_options()
+    names = ("parallelism", "direct_num_workers", "max_num_workers", "num_workers")
+    counts = [known.get(name) for name in names]
+    return max([count for count in counts if isinstance(count, int)] + [1])
+
+
+def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 0.25) -> None:
+    """Runs a pipeline to its end.
+
+    A pipeline that runs in the main thread swallows Ctrl-C; so it runs in another one, and the main
+    thread waits for signals.
+
+    Args:
+      pipeline: built.
+      tick: called now and then, in the main thread.
+      seconds: between two calls.
+
+    Raises:
+      JobError: the pipeline failed; the message is the innermost error's.
+      Interrupted: SIGINT or SIGTERM; the pipeline may still be running.
+    """
+    failure: list[BaseException] = []
+    state: list[Any] = []
+
+    def work() -> None:
+        try:
+            result = pipeline.run()
+            state.append(result)
+            result.wait_until_finish()
+        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            failure.append(error)
+
+    def stop(signum: int, _: Any) -> None:
+        raise Interrupted(signum)
+
+    handled = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        thread = threading.Thread(target=work, name="pipeline", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(seconds)
+            tick()
+    except Interrupted:
+        _cancel(state)
+        raise
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+    if failure:
+        logger.debug("the pipeline failed", exc_info=failure[0])
+        raise JobError(innermost(failure[0])) from failure[0]
+
+
+def _cancel(state: list[Any]) -> None:
+    """Asks a remote runner to stop the job; the in-process one ends with the process."""
+    for result in state:
+        try:
+            result.cancel()
+        except Exception as error:  # noqa: BLE001 - on the way out, whatever goes wrong
+            logger.debug("cancelling: %s", error)
+
+
+def innermost(error: BaseException) -> str:
+    """What went wrong, out of a runner's nested tracebacks."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else repr(error)
+    # A traceback that travelled as text ends with "package.Error: message [while running 'Step']".
+    step = last.rfind(" [while running")
+    last = last[:step] if step > 0 else last
+    name, colon, message = last.partition(": ")
+    if colon and name.replace(".", "").replace("_", "").isalnum() and name[:1].isalpha():
+        ours = name.startswith("tango_beam.") or name == "OSError"
+        return message if ours else f"{name.rsplit('.', 1)[-1]}: {message}"
+    return last
+
+
+def leave(code: int) -> None:
+    """Ends the process now, threads of a pipeline that is being abandoned included."""
+    for stream in (os.sys.stdout, os.sys.stderr):  # type: ignore[attr-defined]
+        stream.flush()
+    os._exit(code)

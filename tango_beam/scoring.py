@@ -1,0 +1,292 @@
+"""Scores a record batch with one tier and parts it in three. No Beam: a function of its inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tango_beam import records, routing
+from tango_beam.models.base import Answers, Model
+from tango_beam.models.tokens import Tokens
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TierRole:
+    """What a tier needs to know of the cascade that it stands in.
+
+    Attributes:
+      number: 1 for the first tier.
+      threshold: rows under it are complex; None for the last tier, which answers all.
+      first_threshold: the first tier's, as it is written out.
+      cascade: fingerprint of the cascade.
+      text_column: the column that is read.
+      text_pair_column: the second text of a pair, or None.
+      next_vocabulary: vocabulary of the next tier; tokens are passed on to one that shares it.
+      scores: whether every label's probability is written out.
+      costs: whether seconds and tokens a row travel along, hidden.
+    """
+
+    number: int
+    threshold: float | None
+    first_threshold: float
+    cascade: str
+    text_column: str = "text"
+    text_pair_column: str | None = None
+    next_vocabulary: str | None = None
+    scores: bool = False
+    costs: bool = False
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The three branches of a scored batch; a branch without rows is an empty batch.
+
+    Attributes:
+      simple: rows that this tier answers, with the answer columns.
+      complex: rows for the next tier, with what it needs.
+      failed: rows on which the model fails, with stage and error.
+    """
+
+    simple: pa.RecordBatch
+    complex: pa.RecordBatch
+    failed: pa.RecordBatch
+
+
+def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
+    """Answers a batch's rows and routes them by confidence.
+
+    A row on which the model fails is found by bisection, so its batch mates get their answers.
+
+    Args:
+      model: the tier's model.
+      batch: any columns, with the text columns of `role` among them; texts may be null (they fail).
+      role: the tier's place.
+    """
+    started = time.perf_counter()
+    errors: dict[int, str] = {}
+    texts, pairs, rows = _readable(batch, role, errors)
+    tokens, rows = _tokens(model, batch, texts, pairs, rows, errors)
+    outputs, padded = _outputs(model, tokens, rows, errors)
+    fine = np.flatnonzero(~np.isin(rows, list(errors)))
+    answers = model.decode(outputs[fine])
+    answered = _Answered(
+        rows=batch if len(fine) == batch.num_rows else batch.take(pa.array(rows[fine])),
+        answers=answers,
+        tokens=tokens if len(fine) == len(tokens) else tokens.take(fine),
+    )
+    if role.costs:
+        share = (time.perf_counter() - started) / max(1, batch.num_rows)
+        answered.cost = _cost(share, answered.tokens.lengths, padded[fine])
+    if role.threshold is None:
+        escalate = np.zeros(len(fine), bool)
+    else:
+        escalate = routing.is_complex(answers.confidences, role.threshold)
+    return Routed(
+        simple=_simple(answered, np.flatnonzero(~escalate), role),
+        complex=_complex(answered, np.flatnonzero(escalate), role, model.vocabulary),
+        failed=_failed(batch, errors, role),
+    )
+
+
+@dataclass
+class _Answered:
+    """Rows with their answers, before they are parted."""
+
+    rows: pa.RecordBatch
+    answers: Answers
+    tokens: Tokens
+    cost: pa.StructArray | None = None
+
+
+def _readable(
+    batch: pa.RecordBatch, role: TierRole, errors: dict[int, str]
+) -> tuple[pa.Array, pa.Array | None, IntArray]:
+    """Text columns without nulls, and the rows they belong to."""
+    texts = batch.column(role.text_column)
+    pairs = batch.column(role.text_pair_column) if role.text_pair_column else None
+    valid = texts.is_valid().to_numpy(zero_copy_only=False)
+    if pairs is not None:
+        valid = valid & pairs.is_valid().to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(valid)
+    for row in np.flatnonzero(~valid):
+        errors[int(row)] = "expected a text, found null"
+    if len(rows) < batch.num_rows:
+        texts = texts.take(pa.array(rows))
+        pairs = None if pairs is None else pairs.take(pa.array(rows))
+    return texts, pairs, rows
+
+
+def _tokens(
+    model: Model,
+    batch: pa.RecordBatch,
+    texts: pa.Array,
+    pairs: pa.Array | None,
+    rows: IntArray,
+    errors: dict[int, str],
+) -> tuple[Tokens, IntArray]:
+    """The rows' tokens, from the tier before where it shares the vocabulary."""
+    name = records.TOKENS + model.vocabulary
+    if name in batch.schema.names and len(rows) == batch.num_rows:
+        return Tokens.from_arrow(batch.column(name)), rows
+
+    def tokenize(part: IntArray) -> Tokens:
+        chosen = pa.array(part)
+        return model.tokenize(texts.take(chosen), None if pairs is None else pairs.take(chosen))
+
+    def fail(row: int, error: str) -> None:
+        errors[int(rows[row])] = error
+
+    try:
+        return model.tokenize(texts, pairs), rows
+    except Exception:  # noqa: BLE001 - whatever a tokenizer raises belongs to some row
+        good = bisect(np.arange(len(rows)), tokenize, fail)
+        return tokenize(good), rows[good]
+
+
+def _outputs(
+    model: Model, tokens: Tokens, rows: IntArray, errors: dict[int, str]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Raw outputs of every row of `tokens`, and its share of the padded tokens."""
+    outputs: npt.NDArray[np.float32] = np.full((len(tokens), len(model.labels)), np.nan, np.float32)
+    padded = np.zeros(len(tokens), np.int32)
+
+    def run(part: IntArray) -> None:
+        found = model.forward(tokens, part)
+        if found.shape != (len(part), len(model.labels)):
+            raise ValueError(
+                f"expected outputs of shape {(len(part), len(model.labels))} for {len(part)} rows, "
+                f"found {found.shape}"
+            )
+        outputs[part] = found
+        padded[part] = tokens.lengths[part].max()
+
+    def fail(row: int, error: str) -> None:
+        errors[int(rows[row])] = error
+
+    for part in model.plan(tokens.lengths):
+        bisect(part, run, fail)
+    finite = np.isfinite(outputs).all(axis=1)
+    for row in np.flatnonzero(~finite):
+        errors.setdefault(
+            int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}"
+        )
+    return outputs, padded
+
+
+def bisect(
+    part: IntArray, action: Callable[[IntArray], object], fail: Callable[[int, str], None]
+) -> IntArray:
+    """Runs an action on rows, halving where it fails; returns the rows on which it did not.
+
+    A batch that is too large for memory passes in halves; a row that fails alone is reported.
+    """
+    try:
+        if len(part):
+            action(part)
+        return part
+    except Exception as error:  # noqa: BLE001 - models raise what they like; the row bears it
+        if len(part) == 1:
+            fail(int(part[0]), f"{type(error).__name__}: {error}"[:500])
+            return part[:0]
+    middle = len(part) // 2
+    halves = bisect(part[:middle], action, fail), bisect(part[middle:], action, fail)
+    return np.concatenate(halves)
+
+
+def _cost(
+    share: float, lengths: IntArray, padded: npt.NDArray[np.int32]
+) -> pa.StructArray:
+    """Seconds, tokens and padded tokens that each row took in a tier."""
+    return pa.StructArray.from_arrays(
+        [
+            pa.array(np.full(len(lengths), share, np.float32)),
+            pa.array(lengths.astype(np.int32)),
+            pa.array(padded),
+        ],
+        ["seconds", "tokens", "padded"],
+    )
+
+
+def _simple(answered: _Answered, chosen: IntArray, role: TierRole) -> pa.RecordBatch:
+    """Rows that this tier answers, columns in the contract's order, hidden ones last."""
+    keep = pa.array(chosen)
+    rows, answers = answered.rows.take(keep), answered.answers
+    count = len(chosen)
+    answer = {
+        "prediction": answers.predictions.take(keep),
+        "confidence": pa.array(answers.confidences).take(keep),
+        "tier": records.constant(role.number, count, pa.int8()),
+        **_first_answer(answered, chosen, role),
+        "route": records.constant(
+            "accepted" if role.number == 1 else "escalated", count, pa.string()
+        ),
+        "truncated": pa.array(answered.tokens.truncated).take(keep),
+        "cascade": records.constant(role.cascade, count, pa.string()),
+    }
+    ordered = {name: answer[name] for name in records.ANSWER_NAMES}
+    if role.scores:
+        ordered["scores"] = answers.scores.take(keep)
+    names = [name for name in rows.schema.names if name not in records.ANSWER_NAMES]
+    inputs = {name: rows.column(name) for name in records.visible(names)}
+    return pa.RecordBatch.from_pydict(
+        {**inputs, **ordered, **_hidden(rows), **_costs(answered, keep, role)}
+    )
+
+
+def _complex(
+    answered: _Answered, chosen: IntArray, role: TierRole, vocabulary: str
+) -> pa.RecordBatch:
+    """Rows for the next tier: their columns, the first tier's answer, tokens if they are shared."""
+    keep = pa.array(chosen)
+    rows = answered.rows.take(keep)
+    inputs = {name: rows.column(name) for name in records.visible(rows.schema.names)}
+    columns = {**inputs, **_first_answer(answered, chosen, role), **_hidden(rows)}
+    if role.next_vocabulary == vocabulary:
+        columns[records.TOKENS + vocabulary] = answered.tokens.take(chosen).to_arrow()
+    return pa.RecordBatch.from_pydict({**columns, **_costs(answered, keep, role)})
+
+
+def _first_answer(answered: _Answered, chosen: IntArray, role: TierRole) -> dict[str, pa.Array]:
+    """What the first tier said: this tier's answer if it is the first, else carried along."""
+    keep = pa.array(chosen)
+    if role.number > 1:
+        return {name: answered.rows.column(name).take(keep) for name in records.FIRST_ANSWER_NAMES}
+    return {
+        "first_tier_prediction": answered.answers.predictions.take(keep),
+        "first_tier_confidence": pa.array(answered.answers.confidences).take(keep),
+        "threshold": records.constant(role.first_threshold, len(chosen), pa.float32()),
+    }
+
+
+def _hidden(rows: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Hidden columns that outlive a tier; tokens do not."""
+    kept = (records.POSITION, records.COST)
+    return {name: rows.column(name) for name in rows.schema.names if name.startswith(kept)}
+
+
+def _costs(answered: _Answered, keep: pa.Array, role: TierRole) -> dict[str, pa.Array]:
+    if answered.cost is None:
+        return {}
+    return {f"{records.COST}{role.number}": answered.cost.take(keep)}
+
+
+def _failed(batch: pa.RecordBatch, errors: dict[int, str], role: TierRole) -> pa.RecordBatch:
+    """Rows without an answer, with the stage and the error; their own columns only."""
+    rows = sorted(errors)
+    failed = batch.take(pa.array(rows, pa.int64()))
+    names = [name for name in failed.schema.names if name not in records.ANSWER_NAMES]
+    kept = [name for name in names if not name.startswith((records.TOKENS, records.COST))]
+    return records.append(
+        failed.select(kept),
+        {
+            records.STAGE: records.constant(f"tier {role.number}", len(rows), pa.string()),
+            records.ERROR: pa.array([errors[row] for row in rows], pa.string()),
+        },
+    )

@@ -1,0 +1,92 @@
+"""The DoFn around `scoring.score`: joins a batch, scores it, sends each row down its branch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from tango_beam import batching, models, progress, scoring
+from tango_beam.config import TierConfig
+
+COMPLEX = "complex"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how models compute.
+
+    Attributes:
+      device: `auto`, `cpu` or `cuda`.
+      precision: `auto`, `fp32` or `bf16`.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
+    """The tier's model, loaded once a process."""
+    return models.load(
+        tier.source,
+        device=compute.device,
+        precision=compute.precision,
+        max_length=tier.max_length,
+        temperature=tier.temperature,
+        tokenizer=tier.tokenizer,
+    )
+
+
+class ScoreTier(beam.DoFn):
+    """Lists of record batches in; simple rows out, complex and failed ones on tagged outputs."""
+
+    def __init__(
+        self,
+        tier: TierConfig,
+        role: scoring.TierRole,
+        compute: Compute,
+        following: TierConfig | None = None,
+    ):
+        self._tier, self._role, self._compute, self._following = tier, role, compute, following
+        # The names that Beam's own RunInference gives these, so that dashboards just work.
+        space = f"tier {role.number}"
+        self._inferences = Metrics.counter(space, "num_inferences")
+        self._request_size = Metrics.distribution(space, "inference_request_batch_size")
+        self._latency = Metrics.distribution(space, "inference_batch_latency_micro_secs")
+        self._failed = Metrics.counter(space, "failed_inferences")
+        self._model_size = Metrics.distribution(space, "model_byte_size")
+        self._load_time = Metrics.distribution(space, "load_model_latency_milli_secs")
+
+    def setup(self) -> None:
+        started = time.perf_counter()
+        self._model = load_tier(self._tier, self._compute)
+        if self._following is not None:
+            following = load_tier(self._following, self._compute)
+            self._role = replace(self._role, next_vocabulary=following.vocabulary)
+        self._load_time.update(int(1000 * (time.perf_counter() - started)))
+        width = 2 if self._model.precision == "bf16" else 4
+        self._model_size.update(self._model.parameters * width)
+
+    def process(self, element: list[pa.RecordBatch]) -> Iterator:
+        # BatchElements emits an empty list when one element alone reaches its maximum.
+        if not element:
+            return
+        batch = batching.join(element)
+        started = time.perf_counter()
+        routed = scoring.score(self._model, batch, self._role)
+        self._latency.update(int(1e6 * (time.perf_counter() - started)))
+        self._request_size.update(batch.num_rows)
+        self._inferences.inc(batch.num_rows)
+        self._failed.inc(routed.failed.num_rows)
+        progress.board.answered(self._role.number, routed.simple.num_rows, routed.failed.num_rows)
+        if routed.simple.num_rows:
+            yield routed.simple
+        if routed.complex.num_rows:
+            yield beam.pvalue.TaggedOutput(COMPLEX, routed.complex)
+        if routed.failed.num_rows:
+            yield beam.pvalue.TaggedOutput(FAILED, routed.failed)

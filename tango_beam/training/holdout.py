@@ -1,0 +1,68 @@
+"""Labelled rows for choosing, kept clear of the rows for training.
+
+In a data set of phrases (SST-2's train rows are nodes of parse trees) most rows lie inside another
+row, so a random split leaks. Here whole sentences are set aside together with every row inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Row numbers, int64, ascending. Rows in neither lie inside a held-out sentence.
+
+    Attributes:
+      train: rows to train on.
+      held_out: whole sentences to choose seed, epochs and threshold on.
+    """
+
+    train: npt.NDArray[np.int64]
+    held_out: npt.NDArray[np.int64]
+
+
+def _spans(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+    count = len(words)
+    return {words[i:j] for i in range(count) for j in range(i + 1, count + 1)}
+
+
+def whole_sentences(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Rows whose words are not a run of the words of any longer row; of equal rows, the first.
+
+    Args:
+      texts: split into words at white space.
+
+    Returns:
+      Row numbers, int64, ascending.
+    """
+    rows = [tuple(text.split()) for text in texts]
+    first: dict[tuple[str, ...], int] = {}
+    for index, words in enumerate(rows):
+        first.setdefault(words, index)
+    inside: set[tuple[str, ...]] = set()
+    for words in sorted(first, key=len, reverse=True):
+        if words not in inside:  # what lies in an inner row lies in the outer one too
+            inside |= {span for span in _spans(words) if span != words and span in first}
+    return np.array([index for words, index in first.items() if words and words not in inside])
+
+
+def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
+    """Sets `count` whole sentences aside, and drops every other row inside one of them.
+
+    Raises:
+      ValueError: fewer whole sentences than `count`.
+    """
+    whole = whole_sentences(texts)
+    if count > len(whole):
+        raise ValueError(f"expected at least {count} whole sentences, found {len(whole)}")
+    held_out = np.sort(np.random.default_rng(seed).choice(whole, size=count, replace=False))
+    inside: set[tuple[str, ...]] = set()
+    for index in held_out:
+        inside |= _spans(tuple(texts[index].split()))
+    keep = [index for index, text in enumerate(texts) if tuple(text.split()) not in inside]
+    return Holdout(train=np.array(keep, np.int64), held_out=held_out.astype(np.int64))
