@@ -1,8 +1,8 @@
 """Cut, join and order rows into batches. Pure NumPy and Arrow: no Beam, no torch.
 
-Two kinds of batch are kept apart. A *record batch* is what moves through the pipeline: rows with all
-their columns. A *micro-batch* is what a model sees at once: row numbers, of about one length, whose
-padded size (rows x longest) stays under a budget of tokens.
+Two kinds of batch are kept apart. A *record batch* is what moves through the pipeline: rows with
+all their columns. A *micro-batch* is what a model sees at once: row numbers, of about one length,
+whose padded size (rows x longest) stays under a budget of tokens.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def plan_batches(
 
 
 def _affordable(ordered: IntArray, start: int, token_budget: int) -> int:
-    """The largest `stop` with (stop - start) * ordered[stop - 1] within budget; at least one row."""
+    """The largest `stop` whose batch of (stop - start) rows is within budget; at least one row."""
     low, high = start + 1, min(len(ordered), start + max(1, token_budget // int(ordered[start])))
     while low < high:
         middle = (low + high + 1) // 2
@@ -75,7 +75,7 @@ def _affordable(ordered: IntArray, start: int, token_budget: int) -> int:
 
 
 def padding_ratio(lengths: npt.ArrayLike, batches: Sequence[IntArray]) -> float:
-    """Padded tokens over real tokens for micro-batches of rows of the given lengths; 1.0 is none."""
+    """Padded over real tokens for micro-batches of rows of the given lengths; 1.0 is none."""
     sizes = np.asarray(lengths, dtype=np.int64)
     real = int(sizes.sum())
     padded = sum(len(rows) * int(sizes[rows].max()) for rows in batches)

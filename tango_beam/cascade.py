@@ -1,13 +1,14 @@
 """The cascade as a PTransform.
 
-    record batches ──> tier 1 ──┬─ simple ────────────────────────────────────> branches[0]
-                                ├─ complex ─> re-batch ─> tier 2 ──┬─ simple ──> branches[1]
-                                │                                  └─ failed ──> failures[1]
-                                └─ failed ─────────────────────────────────────> failures[0]
+record batches ──> tier 1 ──┬─ simple ────────────────────────────────────> branches[0]
+                            ├─ complex ─> re-batch ─> tier 2 ──┬─ simple ──> branches[1]
+                            │                                  └─ failed ──> failures[1]
+                            └─ failed ─────────────────────────────────────> failures[0]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -15,7 +16,7 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
 from tango_beam import batching, coders, records, scoring  # noqa: F401 - registers the coder
-from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.config import CascadeConfig
 from tango_beam.tier import COMPLEX, FAILED, Compute, ScoreTier
 
 # Rows wait in a batch until it is full; so that long texts do not pile up, a row also counts once
@@ -96,7 +97,7 @@ class Cascade(beam.PTransform):
         scores: bool = False,
         costs: bool = False,
         fingerprint: str | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self._config, self._compute = config, compute
         self._roles = [
@@ -138,7 +139,7 @@ class BatchRows(beam.PTransform):
     `BatchElements` joins and never cuts, so larger batches are cut first.
     """
 
-    def __init__(self, rows: int):
+    def __init__(self, rows: int) -> None:
         super().__init__()
         self._rows = rows
 
@@ -157,11 +158,11 @@ class BatchRows(beam.PTransform):
 
 
 def row_weight(batch: pa.RecordBatch) -> int:
-    """What a record batch counts for when batches are joined: its rows, or more if they are long."""
+    """What a batch counts for when batches are joined: its rows, or more if they are long."""
     return max(1, batch.num_rows, batch.nbytes // BYTES_PER_ROW)
 
 
-def cut_rows(batch: pa.RecordBatch, rows: int):
+def cut_rows(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
     """Cuts a batch until each piece has at most `rows` rows, or rows' worth of bytes."""
     heavy = -(-row_weight(batch) // rows)
     return batching.cut(batch, max(1, batch.num_rows // heavy))

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -28,7 +29,7 @@ EXIT_CODES = f"""exit codes:
 class Parser(argparse.ArgumentParser):
     """An argument parser that never guesses an abbreviation and exits with `REFUSED`."""
 
-    def __init__(self, **options: object):
+    def __init__(self, **options: object) -> None:
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -100,6 +101,21 @@ def quiet(verbose: bool) -> None:
     logging.getLogger().setLevel(logging.CRITICAL)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def as_given(module: str, arguments: Sequence[str]) -> str:
+    """The command line, for model cards and reports."""
+    return f"python -m {module} {shlex.join(arguments)}"
+
+
+def talk(name: str) -> None:
+    """Lets one of our own loggers through: long work says how far it is, on standard error."""
+    logger = logging.getLogger(name)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def run_main(main: Callable[[], int]) -> None:

@@ -205,7 +205,9 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
     """
     entries = []
     for tier in cascade.tiers:
-        entry = {key: value for key, value in asdict(tier).items() if value is not None}
+        entry: dict[str, Any] = {
+            key: value for key, value in asdict(tier).items() if value is not None
+        }
         source = entry.pop("source")
         if Path(source).is_dir():
             entry = {"path": _relative(folder, source), **entry}
@@ -214,7 +216,7 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
         if tier.tokenizer:
             entry["tokenizer"] = _relative(folder, tier.tokenizer)
         entries.append(entry)
-    stored = {"name": cascade.name, "labels": list(cascade.labels), "tiers": entries}
+    stored: dict[str, Any] = {"name": cascade.name, "labels": list(cascade.labels), "tiers": entries}
     if cascade.pair is not None:
         stored["pair"] = cascade.pair
     if cascade.certificate is not None:

@@ -1,7 +1,8 @@
 """The column contract: what comes in, what goes out, and what travels hidden in between.
 
 Hidden columns begin with `__tango_`; they ride along as ordinary Arrow columns, so that batches can
-be cut, joined, filtered and shuffled without losing them, and are dropped before anything is written.
+be cut, joined, filtered and shuffled without losing them, and are dropped before anything is
+written.
 """
 
 from __future__ import annotations

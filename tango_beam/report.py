@@ -24,7 +24,7 @@ class Watch:
       store: the output, where receipts tell of those.
     """
 
-    def __init__(self, weight: int, items: int, store: Store):
+    def __init__(self, weight: int, items: int, store: Store) -> None:
         self._weight, self._items, self._store = max(1, weight), max(1, items), store
         self._console = Console(stderr=True)
         self._shown: Progress | None = None

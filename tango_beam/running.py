@@ -28,7 +28,7 @@ class Interrupted(BaseException):
       signum: which.
     """
 
-    def __init__(self, signum: int):
+    def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
 

@@ -174,9 +174,7 @@ def _outputs(
         bisect(part, run, fail)
     finite = np.isfinite(outputs).all(axis=1)
     for row in np.flatnonzero(~finite):
-        errors.setdefault(
-            int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}"
-        )
+        errors.setdefault(int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}")
     return outputs, padded
 
 
@@ -200,9 +198,7 @@ def bisect(
     return np.concatenate(halves)
 
 
-def _cost(
-    share: float, lengths: IntArray, padded: npt.NDArray[np.int32]
-) -> pa.StructArray:
+def _cost(share: float, lengths: IntArray, padded: npt.NDArray[np.int32]) -> pa.StructArray:
     """Seconds, tokens and padded tokens that each row took in a tier."""
     return pa.StructArray.from_arrays(
         [

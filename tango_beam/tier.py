@@ -51,7 +51,7 @@ class ScoreTier(beam.DoFn):
         role: scoring.TierRole,
         compute: Compute,
         following: TierConfig | None = None,
-    ):
+    ) -> None:
         self._tier, self._role, self._compute, self._following = tier, role, compute, following
         # The names that Beam's own RunInference gives these, so that dashboards just work.
         space = f"tier {role.number}"

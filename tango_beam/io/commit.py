@@ -29,7 +29,7 @@ class Commit(beam.PTransform):
       output: the run's output directory.
     """
 
-    def __init__(self, output: str):
+    def __init__(self, output: str) -> None:
         super().__init__()
         self._output = output
 
@@ -99,12 +99,13 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
       JobError: rows read are not rows accepted, escalated and dead.
     """
     rows: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     errors: Counter[str] = Counter()
     tokens: dict[str, list[int]] = {}
     for receipt in found:
         rows[receipt.step] += receipt.rows
-        seconds.update(receipt.seconds)
+        for stage, spent in receipt.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
         errors.update(receipt.errors)
         for tier, (real, padded) in receipt.tokens.items():
             held = tokens.setdefault(tier, [0, 0])

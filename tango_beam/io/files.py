@@ -102,7 +102,9 @@ def _describe(path: str, info: dict[str, Any], input_format: str) -> InputFile:
             "JSONL), found none of them; say which with --input_format"
         )
     if kind == PARQUET and compression:
-        raise RefusedError(f"{path}: expected Parquet compressed inside, found {compression} around it")
+        raise RefusedError(
+            f"{path}: expected Parquet compressed inside, found {compression} around it"
+        )
     stamps = (info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"))
     modified = next((str(stamp) for stamp in stamps if stamp is not None), "")
     return InputFile(path, int(info["size"]), modified, kind, compression)

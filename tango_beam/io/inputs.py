@@ -102,9 +102,7 @@ def _choose(
         return schema.remove_metadata()
     for name in columns:
         if name not in schema.names:
-            raise RefusedError(
-                f"--columns {name}: no such column; found {', '.join(schema.names)}"
-            )
+            raise RefusedError(f"--columns {name}: no such column; found {', '.join(schema.names)}")
     wanted = {*columns, *text_columns}
     return pa.schema([field for field in schema if field.name in wanted])
 
@@ -179,7 +177,7 @@ def _inspect_jsonl(
             rows += sample
             complaint = complaint or wrong
         except (OSError, pa.ArrowException) as error:
-            # A file that breaks further on is read as far as it goes; one that breaks at once is not.
+            # A file that breaks further on is read as far as it goes; this one broke at once.
             broken[file.path] = _broken(file, error, "JSONL", allow_broken)
     planned = [PlannedFile(file) for file in found if file.path not in broken]
     if schema is None and not rows:

@@ -63,9 +63,9 @@ def parse(data: bytes, offset: int, schema: pa.Schema) -> Parsed:
     if offset == 0 and data.startswith(_BOM):
         data, offset = data[len(_BOM) :], len(_BOM)
     starts = _line_starts(data)
-    if _one_object_a_line(data, starts) and (batch := _arrow(data, schema)) is not None:
-        if batch.num_rows == len(starts):
-            return Parsed(batch, starts + offset, [])
+    batch = _arrow(data, schema) if _one_object_a_line(data, starts) else None
+    if batch is not None and batch.num_rows == len(starts):
+        return Parsed(batch, starts + offset, [])
     return _parse_lines(data, starts, offset, schema)
 
 
@@ -127,7 +127,8 @@ def _parse_lines(
             bad.append(BadLine(offset + start, line, error))
         else:
             good.append((offset + start, line))
-    batches, kept = [], []
+    batches: list[pa.RecordBatch] = []
+    kept: list[int] = []
     for part, batch in _arrow_parts(good, schema):
         if batch is None:
             bad.append(BadLine(*part[0], f"expected {_describe(schema)}, found another type"))
@@ -175,9 +176,18 @@ def _complaint(line: bytes, checks: dict[str, Callable[[Any], str | None]]) -> s
     return None
 
 
+_KINDS: dict[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    dict: "object",
+    list: "array",
+}
+
+
 def _kind(value: Any) -> str:
-    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    name = {dict: "object", list: "array"}.get(type(value)) or kinds.get(type(value), "null")
+    name = _KINDS.get(type(value), "null")
     shown = repr(value)
     return f"{name} {shown if len(shown) <= 40 else shown[:37] + '...'}"
 
@@ -201,9 +211,7 @@ def _check(field: pa.Field) -> Callable[[Any], str | None]:
         wanted = ()
     else:
         return lambda value: None
-    return lambda value: (
-        None if type(value) in wanted else f"expected {kind}, found {_kind(value)}"
-    )
+    return lambda value: None if type(value) in wanted else f"expected {kind}, found {_kind(value)}"
 
 
 def _describe(schema: pa.Schema) -> str:
@@ -240,5 +248,7 @@ def _infer_type(column: list[Any]) -> pa.DataType:
         whole = all(type(value) is int and -(2**63) <= value < 2**63 for value in largest)
         return pa.int64() if whole else pa.float64()
     if kind is list:
-        return pa.list_(_infer_type([item for value in largest for item in value if item is not None]))
+        return pa.list_(
+            _infer_type([item for value in largest for item in value if item is not None])
+        )
     return pa.struct(infer_schema(largest))

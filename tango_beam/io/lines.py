@@ -40,7 +40,7 @@ class LineStream:
       read_bytes: bytes asked for at once.
     """
 
-    def __init__(self, stream: Any, offset: int, read_bytes: int = BLOCK_BYTES):
+    def __init__(self, stream: Any, offset: int, read_bytes: int = BLOCK_BYTES) -> None:
         self._stream, self._read_bytes = stream, read_bytes
         self._buffer, self._offset = b"", offset
         self._ended = False
@@ -77,7 +77,7 @@ class LineStream:
         self._advance(cut + 1)
 
     def skip_to(self, offset: int) -> None:
-        """Goes to the first line that begins at or behind an offset; for streams that can't seek."""
+        """Goes to the first line that begins at or behind an offset, by reading up to it."""
         for _ in self.blocks(offset):
             pass
 

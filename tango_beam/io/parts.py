@@ -23,7 +23,7 @@ class _Writer(Protocol):
 class _Parquet:
     """Gathers batches into row groups of a useful size."""
 
-    def __init__(self, publication: Publication, schema: pa.Schema):
+    def __init__(self, publication: Publication, schema: pa.Schema) -> None:
         self._schema = schema
         self._writer = pq.ParquetWriter(publication.file, schema, compression="zstd")
         self._held: list[pa.RecordBatch] = []
@@ -47,7 +47,7 @@ class _Parquet:
 
 
 class _JsonLines:
-    def __init__(self, publication: Publication):
+    def __init__(self, publication: Publication) -> None:
         self._file = publication.file
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -75,7 +75,7 @@ class Part:
         schema: pa.Schema,
         output_format: str,
         part_bytes: int = PART_BYTES,
-    ):
+    ) -> None:
         self._store, self._stem, self._schema = store, stem, schema
         self._format, self._part_bytes = output_format, part_bytes
         self._open: tuple[Publication, _Writer] | None = None

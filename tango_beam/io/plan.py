@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tango_beam.io.files import PARQUET, InputFile
@@ -123,7 +124,7 @@ def _pieces(index: int, planned: PlannedFile, most: int) -> list[tuple[Slice, in
 
 def _cuts(total: int, count: int) -> list[tuple[int, int]]:
     edges = [total * part // count for part in range(count + 1)]
-    return [(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if stop > start]
+    return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
 def to_json(planned: PlannedFile) -> dict[str, Any]:

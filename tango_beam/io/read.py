@@ -1,15 +1,16 @@
 """The reader: a splittable DoFn that takes one checkpoint a bundle.
 
 One element stands for one worker's share of the input; its restriction is a range of checkpoint
-numbers. After each checkpoint the reader defers the rest, which ends the bundle: everything behind it
-is flushed, and the sinks store what the checkpoint gave.
+numbers. After each checkpoint the reader defers the rest, which ends the bundle: everything behind
+it is flushed, and the sinks store what the checkpoint gave.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import pairwise
 from typing import Any
 
 import apache_beam as beam
@@ -37,14 +38,14 @@ class ReadRecords(beam.PTransform):
       workers: shares to cut the input in.
     """
 
-    def __init__(self, output: str, items: int, workers: int = 1):
+    def __init__(self, output: str, items: int, workers: int = 1) -> None:
         super().__init__()
         self._output, self._items, self._workers = output, items, workers
 
     def expand(self, begin: Any) -> beam.pvalue.DoOutputsTuple:
         count = max(1, min(self._workers, self._items))
         edges = [self._items * worker // count for worker in range(count + 1)]
-        shares = begin | "Shares" >> beam.Create(list(zip(edges, edges[1:], strict=False)))
+        shares = begin | "Shares" >> beam.Create(list(pairwise(edges)))
         if count > 1:
             shares |= "Spread" >> beam.Reshuffle()
         return shares | "Read" >> beam.ParDo(_Read(self._output)).with_output_types(
@@ -54,6 +55,9 @@ class ReadRecords(beam.PTransform):
 
 class _ItemTracker(OffsetRestrictionTracker):
     """Splits between items only, so that two workers never read one compressed file."""
+
+    _range: OffsetRange
+    _last_claim_attempt: int | None
 
     def try_split(self, fraction_of_remainder: float) -> Any:
         if fraction_of_remainder == 0:
@@ -85,7 +89,7 @@ class _Shares(RestrictionProvider):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, output: str):
+    def __init__(self, output: str) -> None:
         self._output = output
         self._rows = Metrics.counter("read", "rows")
 
@@ -126,7 +130,7 @@ class _Read(beam.DoFn):
                 return
         tracker.try_claim(stop)
 
-    def _checkpoint(self, item: Item, checkpoint: int) -> Iterator:
+    def _checkpoint(self, item: Item, checkpoint: int) -> Generator[Any, None, bool]:
         """Reads one checkpoint; returns whether another follows in the same item."""
         started = time.perf_counter()
         reading = Reading(checkpoint, secrets.randbits(63))

@@ -61,17 +61,17 @@ def publish(store: Store, receipt: Receipt) -> str:
 
 
 def committed(names: Iterable[str]) -> dict[int, int]:
-    """Checkpoints that are committed, each with the attempt that counts, from receipts' names alone.
+    """Checkpoints that are committed with the attempt that counts, from receipts' names alone.
 
     Where several attempts add up, the lowest counts: the same one for whoever looks.
     """
     read: dict[tuple[int, int], int] = {}
     stored: dict[tuple[int, int], int] = {}
     for name in names:
-        checkpoint, attempt, step, rows, _, _ = name.rsplit("/", 1)[-1].split(".")
-        key = int(checkpoint, 16), int(attempt, 16)
+        first, second, step, count, _, _ = name.rsplit("/", 1)[-1].split(".")
+        key = int(first, 16), int(second, 16)
         side = read if step == READ else stored
-        side[key] = side.get(key, 0) + int(rows)
+        side[key] = side.get(key, 0) + int(count)
     done: dict[int, int] = {}
     for (checkpoint, attempt), rows in sorted(read.items()):
         if stored.get((checkpoint, attempt), 0) == rows:

@@ -21,7 +21,7 @@ class RowGroupStream:
       columns: names of the columns to read.
     """
 
-    def __init__(self, path: str, row_group: int, columns: list[str]):
+    def __init__(self, path: str, row_group: int, columns: list[str]) -> None:
         self.path, self.row_group = path, row_group
         self._raw = open_input(path)
         # Unbuffered, a row group's columns would be read whole before the first row comes out.
@@ -31,6 +31,10 @@ class RowGroupStream:
         )
         self._held: pa.RecordBatch | None = None
         self.at = 0
+
+    def can_reach(self, row_group: int, start: int) -> bool:
+        """Whether reading on comes to that row."""
+        return self.row_group == row_group and self.at <= start
 
     def close(self) -> None:
         """Closes the file."""

@@ -61,7 +61,7 @@ class Piece:
 class SliceReader:
     """Reads slices, and keeps compressed files and row groups open from one to the next."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._open: tuple[int, LineStream] | None = None
         self._group: tuple[int, RowGroupStream] | None = None
@@ -81,9 +81,7 @@ class SliceReader:
         stream = self._seek(piece.file, piece.start)
         return self._guarded(self._lines(stream, piece.file, piece.stop, reading), piece, reading)
 
-    def read_stream(
-        self, piece: Slice, index: int, reading: Reading
-    ) -> Iterator[Piece]:
+    def read_stream(self, piece: Slice, index: int, reading: Reading) -> Iterator[Piece]:
         """Rows of the `index`-th checkpoint of a compressed file."""
         step = self._run.checkpoint_bytes
         start, stop = index * step, (index + 1) * step
@@ -105,9 +103,8 @@ class SliceReader:
 
     def _row_group(self, piece: Slice) -> RowGroupStream:
         held = self._group
-        if held and held[0] == piece.file and held[1].row_group == piece.row_group:
-            if held[1].at <= piece.start:
-                return held[1]
+        if held and held[0] == piece.file and held[1].can_reach(piece.row_group, piece.start):
+            return held[1]
         self.close()
         path = self._run.files[piece.file].file.path
         group = RowGroupStream(path, piece.row_group, self._run.input_schema.names)
@@ -168,9 +165,7 @@ class SliceReader:
             if not self._open or stream is not self._open[1]:
                 stream.close()
 
-    def _parsed(
-        self, parsed: jsonl.Parsed, index: int, reading: Reading, weight: int
-    ) -> Piece:
+    def _parsed(self, parsed: jsonl.Parsed, index: int, reading: Reading, weight: int) -> Piece:
         good, dead = _part(self._run, parsed.batch, parsed.offsets, index, -1, reading)
         if parsed.bad:
             offsets = np.array([line.offset for line in parsed.bad], np.int64)
@@ -180,9 +175,7 @@ class SliceReader:
             dead = bad if dead is None else pa.concat_batches([bad, dead])
         return _counted(good, dead, weight, reading)
 
-    def _guarded(
-        self, pieces: Iterator[Piece], piece: Slice, reading: Reading
-    ) -> Iterator[Piece]:
+    def _guarded(self, pieces: Iterator[Piece], piece: Slice, reading: Reading) -> Iterator[Piece]:
         """Passes pieces on; a break midway names the file, or is listed where that is allowed."""
         before = reading.rows
         path = self._run.files[piece.file].file.path

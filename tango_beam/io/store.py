@@ -25,7 +25,7 @@ class Store:
       url: path or fsspec URL of the directory.
     """
 
-    def __init__(self, url: str):
+    def __init__(self, url: str) -> None:
         self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._root = self._root.rstrip("/")
@@ -123,7 +123,7 @@ class Store:
         target = self.path(publication.name)
         if self._local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(publication.written_to, target)
+            Path(publication.written_to).replace(target)
         elif self._aside:
             self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             self._fs.mv(publication.written_to, target)
@@ -154,7 +154,7 @@ class Publication:
       file: open for writing bytes.
     """
 
-    def __init__(self, store: Store, name: str, written_to: str):
+    def __init__(self, store: Store, name: str, written_to: str) -> None:
         self._store, self.name, self.written_to = store, name, written_to
         self.file = store.open(written_to)
 

@@ -38,7 +38,7 @@ class Sink(beam.PTransform):
       step: `accepted`, `escalated` or `dead`; names the rows in the receipt and the files.
     """
 
-    def __init__(self, output: str, step: str):
+    def __init__(self, output: str, step: str) -> None:
         super().__init__()
         self._output, self._step = output, step
 
@@ -51,15 +51,15 @@ class Sink(beam.PTransform):
 class _Pending:
     """One attempt at a checkpoint, as far as this bundle has written it."""
 
-    def __init__(self, part: Part):
+    def __init__(self, part: Part) -> None:
         self.part = part
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.tokens: dict[str, list[int]] = {}
         self.errors: Counter[str] = Counter()
 
 
 class _Write(beam.DoFn):
-    def __init__(self, output: str, step: str):
+    def __init__(self, output: str, step: str) -> None:
         self._output, self._step = output, step
 
     def setup(self) -> None:
@@ -153,7 +153,8 @@ def _add_costs(batch: pa.RecordBatch, pending: _Pending) -> None:
         if name.startswith(records.COST):
             tier = f"tier {name.removeprefix(records.COST)}"
             cost = batch.column(name)
-            pending.seconds[tier] += float(pc.sum(cost.field("seconds")).as_py() or 0)
+            spent = float(pc.sum(cost.field("seconds")).as_py() or 0)
+            pending.seconds[tier] = pending.seconds.get(tier, 0.0) + spent
             real, padded = pending.tokens.get(tier, (0, 0))
             pending.tokens[tier] = [
                 real + int(pc.sum(cost.field("tokens")).as_py() or 0),

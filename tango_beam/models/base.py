@@ -40,6 +40,8 @@ class Model(Protocol):
     A family is one file that fulfils this protocol and one line in `tango_beam.models.load`.
     """
 
+    temperature: float
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The answers that the model can give, in the order of its outputs."""
@@ -99,4 +101,5 @@ class Classifier:
 
 def describe(model: Any) -> str:
     """One line on a loaded model, for logs and reports."""
-    return f"{type(model).__name__}, {model.parameters:,} parameters, {model.precision}, {model.device}"
+    kind = type(model).__name__
+    return f"{kind}, {model.parameters:,} parameters, {model.precision}, {model.device}"

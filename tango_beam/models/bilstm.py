@@ -1,7 +1,7 @@
 """The paper's first tier: a stacked bidirectional LSTM over word embeddings.
 
-TangoBERT (Mamou et al., 2022), section 4.2: 50-dimensional embeddings, two bidirectional LSTM layers
-and a feed-forward network on the last hidden state. With 10,000 words, hidden size 64 and a
+TangoBERT (Mamou et al., 2022), section 4.2: 50-dimensional embeddings, two bidirectional LSTM
+layers and a feed-forward network on the last hidden state. With 10,000 words, hidden size 64 and a
 feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 """
 
@@ -56,7 +56,7 @@ class BiLSTMConfig:
 class BiLSTMNetwork(nn.Module):
     """Embedding, stacked BiLSTM, feed-forward network; logits out."""
 
-    def __init__(self, config: BiLSTMConfig):
+    def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
         self.lstm = nn.LSTM(
@@ -126,7 +126,7 @@ class BiLSTM(Classifier):
         device: str = "cpu",
         precision: str = "fp32",
         max_length: int | None = None,
-    ):
+    ) -> None:
         self.config = config
         self.labels = config.labels
         self.tokenizer = TextTokenizer(
@@ -160,14 +160,17 @@ class BiLSTM(Classifier):
         lengths = torch.from_numpy(sizes).to(self.device) if uneven else None
         return self.network(ids, lengths).float().cpu().numpy()
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes config.json, model.safetensors and tokenizer.json into a folder."""
+    def save(
+        self, folder: Path, dtype: torch.dtype = torch.float32, *, tokenizer: bool = True
+    ) -> None:
+        """Writes config.json, model.safetensors and (if asked) tokenizer.json into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         config = {"model_type": MODEL_TYPE, **asdict(self.config)}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         weights = {k: v.to(dtype).contiguous() for k, v in self.network.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
-        self.tokenizer.save(folder / "tokenizer.json")
+        if tokenizer:
+            self.tokenizer.save(folder / "tokenizer.json")
 
 
 def load_bilstm(

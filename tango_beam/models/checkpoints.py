@@ -27,7 +27,9 @@ def labels_of(source: str) -> tuple[str, ...]:
         if isinstance(stored.get("labels"), list):
             return tuple(stored["labels"])
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise RefusedError(f"tier {source}: expected a folder or a Hugging Face id, found no folder")
+        raise RefusedError(
+            f"tier {source}: expected a folder or a Hugging Face id, found no folder"
+        )
     from transformers import AutoConfig
 
     from tango_beam.models.transformer import refuse_other_tasks
@@ -43,7 +45,9 @@ def labels_of(source: str) -> tuple[str, ...]:
 def _refuse_folder(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     if "config.json" not in names:
-        raise RefusedError(f"tier {folder}: expected config.json, found {', '.join(names) or 'none'}")
+        raise RefusedError(
+            f"tier {folder}: expected config.json, found {', '.join(names) or 'none'}"
+        )
     if not any(name.endswith(".safetensors") for name in names):
         pickles = [name for name in names if name.endswith(_PICKLES)]
         found = f"{', '.join(pickles)}, which may run code when read" if pickles else "none"

@@ -100,7 +100,7 @@ class TextTokenizer:
       fingerprint: two tokenizers with the same one give the same tokens.
     """
 
-    def __init__(self, backend: Tokenizer, max_length: int, pad_id: int):
+    def __init__(self, backend: Tokenizer, max_length: int, pad_id: int) -> None:
         if max_length < 3:
             raise ValueError(f"expected max_length of at least 3 tokens, found {max_length}")
         self._backend = Tokenizer.from_str(backend.to_str())
@@ -130,11 +130,15 @@ class TextTokenizer:
                 encodings[row], cut[row] = again[0], False
         return self._pack(encodings, cut, paired=pairs is not None)
 
-    def save(self, path: Path) -> None:
-        """Writes the tokenizer as tokenizer.json, without truncation or padding."""
+    def plain(self) -> Tokenizer:
+        """The tokenizer without truncation."""
         plain = Tokenizer.from_str(self._backend.to_str())
         plain.no_truncation()
-        plain.save(str(path))
+        return plain
+
+    def save(self, path: Path) -> None:
+        """Writes the tokenizer as tokenizer.json, without truncation or padding."""
+        self.plain().save(str(path), pretty=False)
 
     def _encode(self, texts: pa.Array, pairs: pa.Array | None) -> list:
         inputs = texts.to_pylist()
@@ -157,7 +161,7 @@ class TextTokenizer:
 
 
 def _cut_long(texts: pa.Array, limit: int) -> pa.Array:
-    """Cuts texts past `limit` characters at the last space before it (or at it, if there is none)."""
+    """Cuts texts past `limit` characters at the last space before it, or at it."""
     long = pc.greater(pc.binary_length(texts), limit)
     if not pc.any(long).as_py():
         return texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ class Transformer(Classifier):
         device: str = "cpu",
         precision: str = "fp32",
         max_length: int | None = None,
-    ):
+    ) -> None:
         config = network.config
+        self.backend = tokenizer
         self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
         pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         limit = readable_length(config, tokenizer)
@@ -69,6 +71,13 @@ class Transformer(Classifier):
             inputs["token_type_ids"] = second.astype(np.int64)
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
         return self.network(**tensors).logits.float().cpu().numpy()
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer."""
+        kept = self.network.dtype
+        self.network.to(dtype).save_pretrained(folder)
+        self.network.to(kept)
+        self.backend.save_pretrained(folder)
 
 
 def readable_length(config: Any, tokenizer: Any) -> int:
@@ -116,10 +125,10 @@ def load_transformer(
     )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])
-        raise ValueError(f"{source}: expected a fine-tuned classifier, found no weights for {missing}")
-    return Transformer(
-        model, tokenizer, device=device, precision=precision, max_length=max_length
-    )
+        raise ValueError(
+            f"{source}: expected a fine-tuned classifier, found no weights for {missing}"
+        )
+    return Transformer(model, tokenizer, device=device, precision=precision, max_length=max_length)
 
 
 def refuse_other_tasks(source: str, config: Any) -> None:

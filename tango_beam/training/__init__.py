@@ -1,0 +1,1 @@
+"""Fine-tuning a second tier, distilling a first tier from it."""

@@ -11,11 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer
-from tango_beam.training import schedule
+from tango_beam.models.transformer import Transformer, readable_length
+from tango_beam.training import schedule, vocabulary
 from tango_beam.training.corpora import Labelled
 
 logger = logging.getLogger(__name__)
@@ -49,8 +53,17 @@ class FinetuneConfig:
     average: float = 0.0
 
 
-def start(encoder: str, labels: tuple[str, ...], config: FinetuneConfig) -> Transformer:
-    """An encoder with a fresh classification head, in float32."""
+def start(
+    encoder: str, labels: tuple[str, ...], config: FinetuneConfig, *, drop_unused: bool = False
+) -> Transformer:
+    """An encoder with a fresh classification head, in float32.
+
+    Args:
+      encoder: folder or Hugging Face id; a head that it may have is replaced.
+      labels: the labels' names.
+      config: seed and max_length are read.
+      drop_unused: leaves out the word pieces that no text ever gives, and their embeddings.
+    """
     torch.manual_seed(config.seed)
     network = AutoModelForSequenceClassification.from_pretrained(
         encoder,
@@ -62,7 +75,27 @@ def start(encoder: str, labels: tuple[str, ...], config: FinetuneConfig) -> Tran
         dtype=torch.float32,
     )
     tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    if drop_unused:
+        tokenizer = _without_unused(network, tokenizer)
     return Transformer(network, tokenizer, max_length=config.max_length)
+
+
+def _without_unused(network: Any, tokenizer: Any) -> Any:
+    backend, kept = vocabulary.without_unused(tokenizer.backend_tokenizer)
+    old = network.get_input_embeddings()
+    pad = backend.token_to_id(tokenizer.pad_token)
+    embeddings = torch.nn.Embedding(len(kept), old.embedding_dim, padding_idx=pad)
+    with torch.no_grad():
+        embeddings.weight.copy_(old.weight[torch.from_numpy(kept)])
+    network.set_input_embeddings(embeddings)
+    network.config.vocab_size = len(kept)
+    network.config.pad_token_id = pad
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=readable_length(network.config, tokenizer),
+        model_input_names=tokenizer.model_input_names,
+        **tokenizer.special_tokens_map,
+    )
 
 
 def fine_tune(
@@ -89,9 +122,7 @@ def fine_tune(
     tokens = model.tokenize(pa.array(train.texts))
     goal = torch.from_numpy(train.targets if targets is None else targets)
     lengths = tokens.lengths
-    plans = [
-        schedule.epoch_batches(lengths, config.batch_size, rng) for _ in range(config.epochs)
-    ]
+    plans = [schedule.epoch_batches(lengths, config.batch_size, rng) for _ in range(config.epochs)]
     steps, step = sum(map(len, plans)), 0
     optimizer = schedule.optimizer(model.network, config.learning_rate, config.weight_decay)
     mean = _RunningMean(model.network, config.average) if config.average else None
@@ -144,7 +175,7 @@ def _loss(
 class _RunningMean:
     """Exponential running mean of a network's weights, held beside them."""
 
-    def __init__(self, network: torch.nn.Module, decay: float):
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
         self._weights = [p for p in network.parameters() if p.requires_grad]
         self._mean = [p.detach().clone() for p in self._weights]
         self._decay = decay

@@ -1,7 +1,8 @@
 """Labelled rows for choosing, kept clear of the rows for training.
 
 In a data set of phrases (SST-2's train rows are nodes of parse trees) most rows lie inside another
-row, so a random split leaks. Here whole sentences are set aside together with every row inside them.
+row, so a random split leaks. Here whole sentences are set aside together with every row inside
+them.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
     Raises:
       ValueError: fewer whole sentences than `count`.
     """
+    if not count:
+        return Holdout(np.arange(len(texts)), np.zeros(0, np.int64))
     whole = whole_sentences(texts)
     if count > len(whole):
         raise ValueError(f"expected at least {count} whole sentences, found {len(whole)}")

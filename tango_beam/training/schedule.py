@@ -14,7 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 def epoch_batches(
-    lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator, *, exact: bool = False
+    lengths: npt.NDArray[np.int64],
+    batch_size: int,
+    rng: np.random.Generator,
+    *,
+    exact: bool = False,
 ) -> list[npt.NDArray[np.int64]]:
     """Row numbers of one epoch's batches: like lengths together, otherwise in random order.
 

@@ -1,0 +1,1 @@
+"""JSON Schemas of what crosses the project's border."""

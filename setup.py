@@ -1,0 +1,5 @@
+"""Only for Dataflow's `--setup_file`; everything is said in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,195 @@
+"""From a teacher and texts to a first tier with its card, and a cascade over both."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tango_beam import routing
+from tango_beam.calibration.threshold import threshold_for_agreement
+from tango_beam.config import CascadeConfig, TierConfig, save_cascade
+from tango_beam.errors import RefusedError
+from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig
+from tango_beam.models.transformer import Transformer, load_transformer
+from tango_beam.training import augmentation, card, corpora, distill, holdout
+from tango_beam.training.corpora import Labelled
+from tango_beam.training.finetune import logits_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What goes into a student; the names are those of `pipelines.distill`."""
+
+    teacher: str
+    train: str
+    output: str
+    unlabeled: list[str]
+    dev: str | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    held_out: int = 0
+    held_out_seed: int = 0
+    augment: str = "mask,ngram,join"
+    augmented: int = 90_000
+    student: str = "pieces"
+    vectors: str | None = None
+    vocabulary_size: int = 10_000
+    embedding_size: int = 50
+    hidden_size: int = 64
+    feed_forward_size: int = 200
+    max_length: int = 256
+    dropout: float = 0.1
+    store: str = "fp32"
+    cascade: str | None = None
+    agreement: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.cascade and not self.held_out:
+            raise RefusedError("--cascade: expected --held_out sentences to read a threshold off")
+        if (
+            self.cascade
+            and Path(self.teacher).resolve().parent != Path(self.output).resolve().parent
+        ):
+            raise RefusedError(
+                f"--cascade: expected teacher and output side by side in the cascade directory, "
+                f"found {self.teacher} and {self.output}"
+            )
+
+
+def run(
+    recipe: Recipe, config: distill.DistillConfig, command: str, settings: dict[str, Any]
+) -> dict[str, float]:
+    """Labels the texts, trains the student, writes it with its card; returns its scores."""
+    # The teacher labels as it will answer: in bf16 where that is native.
+    from tango_beam.models import resolve_precision
+
+    precision = resolve_precision("auto", "cpu")
+    teacher = load_transformer(recipe.teacher, precision=precision, max_length=recipe.max_length)
+    data = corpora.read_labelled(recipe.train, recipe.text_column, recipe.label_column)
+    if data.labels != teacher.labels:
+        raise RefusedError(f"expected the teacher's labels {teacher.labels}, found {data.labels}")
+    split = holdout.hold_out(data.texts, recipe.held_out, recipe.held_out_seed)
+    train, held_out = data.take(split.train), data.take(split.held_out)
+    texts, used = _gather(recipe, train, config.seed)
+    logger.info("%s texts to distil on", f"{len(texts):,}")
+    logits = logits_of(teacher, texts)
+    student = _student(recipe, teacher, texts, config.seed)
+    held_logits = logits_of(teacher, held_out.texts) if recipe.held_out else None
+
+    def rank(current: BiLSTM) -> dict[str, float]:
+        return {} if held_logits is None else _scores(current, held_out, held_logits, "held-out")
+
+    history = distill.distill(student, texts, logits, config, rank)
+    scores = rank(student)
+    folder = Path(recipe.output)
+    dtype = torch.bfloat16 if recipe.store == "bf16" else torch.float32
+    shared = bool(recipe.cascade) and recipe.student == "pieces"
+    student.save(folder, dtype, tokenizer=not shared)
+    threshold = None
+    if held_logits is not None:
+        used.append(
+            card.data_row(recipe.train, recipe.held_out, "held-out sentences, to choose on")
+        )
+        threshold, found = _threshold(student, held_out, held_logits, recipe.agreement)
+        scores |= found
+    if recipe.dev:
+        dev = corpora.read_labelled(recipe.dev, recipe.text_column, recipe.label_column)
+        used.append(card.data_row(recipe.dev, len(dev.texts), "dev, scored once"))
+        dev_logits = logits_of(teacher, dev.texts)
+        scores |= _scores(student, dev, dev_logits, "dev")
+        if threshold is not None:
+            scores |= cascade_scores(student, dev, dev_logits, threshold, "dev")
+    about = f"A first tier distilled from {recipe.teacher} ({recipe.student})."
+    card.write(folder, folder.name, about, command, used, scores, history, settings)
+    if recipe.cascade and threshold is not None:
+        _save_cascade(recipe, threshold, teacher.labels, shared)
+    return scores
+
+
+def _gather(recipe: Recipe, train: Labelled, seed: int) -> tuple[list[str], list[dict[str, Any]]]:
+    texts = list(dict.fromkeys(train.texts))
+    used = [card.data_row(recipe.train, len(train.texts), "train")]
+    kinds = [kind for kind in recipe.augment.split(",") if kind]
+    made = augmentation.augment(texts, kinds, recipe.augmented, seed)
+    if made:
+        used.append(card.data_row(recipe.train, len(made), f"augmented ({recipe.augment})"))
+    texts = texts + made
+    for path in recipe.unlabeled:
+        found = corpora.read_sentences(path, recipe.text_column)
+        used.append(card.data_row(path, len(found), "unlabelled sentences"))
+        texts += found
+    return list(dict.fromkeys(texts)), used
+
+
+def _student(recipe: Recipe, teacher: Transformer, texts: list[str], seed: int) -> BiLSTM:
+    config = BiLSTMConfig(
+        labels=teacher.labels,
+        vocabulary_size=recipe.vocabulary_size,
+        embedding_size=recipe.embedding_size,
+        hidden_size=recipe.hidden_size,
+        feed_forward_size=recipe.feed_forward_size,
+        max_length=recipe.max_length,
+        dropout=recipe.dropout,
+    )
+    if recipe.student == "words":
+        return distill.words_student(texts, config, seed, recipe.vectors)
+    return distill.pieces_student(teacher, config, seed)
+
+
+def _scores(student: BiLSTM, data: Labelled, teacher: np.ndarray, where: str) -> dict[str, float]:
+    answers = logits_of(student, data.texts).argmax(axis=1)
+    return {
+        f"accuracy of the first tier, {where}": float((answers == data.targets).mean()),
+        f"accuracy of the second tier, {where}": float(
+            (teacher.argmax(axis=1) == data.targets).mean()
+        ),
+        f"agreement of both, {where}": float((answers == teacher.argmax(axis=1)).mean()),
+    }
+
+
+def _threshold(
+    student: BiLSTM, data: Labelled, teacher: np.ndarray, goal: float
+) -> tuple[float, dict[str, float]]:
+    answers, confidences = routing.top(routing.softmax(logits_of(student, data.texts)))
+    agrees = answers == teacher.argmax(axis=1)
+    threshold = threshold_for_agreement(confidences, agrees, goal)
+    found = cascade_scores(student, data, teacher, threshold, "held-out")
+    return threshold, {"threshold": threshold, **found}
+
+
+def cascade_scores(
+    student: BiLSTM, data: Labelled, teacher: np.ndarray, threshold: float, where: str
+) -> dict[str, float]:
+    """Agreement with the second tier, escalation rate and accuracy of the cascade."""
+    answers, confidences = routing.top(routing.softmax(logits_of(student, data.texts)))
+    escalated = routing.is_complex(confidences, threshold)
+    final = np.where(escalated, teacher.argmax(axis=1), answers)
+    return {
+        f"agreement of cascade and second tier, {where}": float(
+            (final == teacher.argmax(axis=1)).mean()
+        ),
+        f"escalation rate, {where}": float(escalated.mean()),
+        f"accuracy of the cascade, {where}": float((final == data.targets).mean()),
+    }
+
+
+def _save_cascade(recipe: Recipe, threshold: float, labels: tuple[str, ...], shared: bool) -> None:
+    folder = Path(recipe.output).resolve().parent
+    first = TierConfig(
+        str(Path(recipe.output).resolve()),
+        threshold=threshold,
+        max_length=recipe.max_length,
+        tokenizer=str(Path(recipe.teacher).resolve()) if shared else None,
+    )
+    second = TierConfig(
+        str(Path(recipe.teacher).resolve()), max_length=recipe.max_length, batch_rows=4096
+    )
+    assert recipe.cascade is not None
+    save_cascade(CascadeConfig((first, second), labels, recipe.cascade, pair=False), folder)
