@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tango_beam import command_line
 from tango_beam.command_line import DONE, FAILED, TOO_MANY_DEAD, Parser
+from tango_beam.errors import Interrupted
 
 DESCRIPTION = """\
 Classifies every text of a corpus with a cascade of models: a small first tier answers what it is
@@ -104,8 +105,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
     started = time.monotonic()
+    command_line.quiet("--verbose" in arguments)
     ours, beam_arguments = command_line.split_beam_arguments(parser(), arguments)
-    command_line.quiet(ours.verbose)
     # Beam and torch take seconds to import; a misspelt option need not wait for them.
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
             running.execute(pipeline, watch.tick)
-    except running.Interrupted:
+    except Interrupted:
         store.drop_folder("_tmp")
         raise
     seconds = time.monotonic() - started

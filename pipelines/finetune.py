@@ -49,6 +49,15 @@ def parser() -> Parser:
     result.add_argument(
         "--drop_unused", action="store_true", help="leave out pieces named [unusedN]"
     )
+    result.add_argument(
+        "--teacher", action="append", default=[], metavar="DIR",
+        help="learn the mean logits of these classifiers instead of the labels (self-training)",
+    )  # fmt: skip
+    result.add_argument(
+        "--unlabeled", action="append", default=[], metavar="PARQUET",
+        help="with --teacher: texts of the domain, cut into sentences",
+    )  # fmt: skip
+    result.add_argument("--unlabeled_rows", type=int, metavar="N", help="sentences of each file")
     result.add_argument("--about", default="", help="a sentence for the model card")
     result.add_argument("--verbose", action="store_true")
     return result
@@ -61,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     command_line.talk("tango_beam.training")
     import torch
 
-    from tango_beam.training import card, corpora, finetune, holdout
+    from tango_beam.training import card, corpora, finetune, holdout, mixture
 
     data = corpora.read_labelled(ours.train, ours.text_column, ours.label_column)
     split = holdout.hold_out(data.texts, ours.held_out, ours.held_out_seed)
@@ -71,16 +80,25 @@ def main(arguments: Sequence[str]) -> int:
     config = finetune.FinetuneConfig(**chosen)
     model = finetune.start(ours.encoder, data.labels, config, drop_unused=ours.drop_unused)
 
+    used = [card.data_row(ours.train, len(train.texts), "train")]
+    targets = None
+    if ours.teacher:
+        texts, used = mixture.gather(
+            train.texts, ours.train, ours.unlabeled,
+            text_column=ours.text_column, unlabeled_rows=ours.unlabeled_rows, seed=ours.seed,
+        )  # fmt: skip
+        targets = mixture.teach(ours.teacher, texts, data.labels, ours.max_length)
+        train = corpora.Labelled(texts, targets.argmax(axis=1), data.labels)
+
     def rank(current: object) -> dict[str, float]:
         if not ours.held_out:
             return {}
         return {"accuracy, held-out sentences": finetune.accuracy(current, held_out)}
 
-    history = finetune.fine_tune(model, train, config, rank=rank)
+    history = finetune.fine_tune(model, train, config, targets, rank)
     folder = Path(ours.output)
     model.save(folder, torch.bfloat16 if ours.store == "bf16" else torch.float32)
     scores = rank(model)
-    used = [card.data_row(ours.train, len(train.texts), "train")]
     if ours.held_out:
         used.append(card.data_row(ours.train, ours.held_out, "held-out sentences, to choose on"))
     if ours.dev:

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from tango_beam.errors import JobError, RefusedError
+from tango_beam.errors import Interrupted, JobError, RefusedError
 
 DONE, FAILED, REFUSED, TOO_MANY_DEAD = 0, 1, 2, 3
 
@@ -120,8 +120,6 @@ def talk(name: str) -> None:
 
 def run_main(main: Callable[[], int]) -> None:
     """Runs an entry point and exits: errors for people, codes for scripts."""
-    from tango_beam.running import Interrupted, leave
-
     try:
         code = main()
     except RefusedError as error:
@@ -138,3 +136,10 @@ def run_main(main: Callable[[], int]) -> None:
         code = 128 + error.signum
     # A pipeline that was abandoned goes on in its thread; it ends with the process.
     leave(code)
+
+
+def leave(code: int) -> None:
+    """Ends the process now, threads of a pipeline that is being abandoned included."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

@@ -216,7 +216,11 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
         if tier.tokenizer:
             entry["tokenizer"] = _relative(folder, tier.tokenizer)
         entries.append(entry)
-    stored: dict[str, Any] = {"name": cascade.name, "labels": list(cascade.labels), "tiers": entries}
+    stored: dict[str, Any] = {
+        "name": cascade.name,
+        "labels": list(cascade.labels),
+        "tiers": entries,
+    }
     if cascade.pair is not None:
         stored["pair"] = cascade.pair
     if cascade.certificate is not None:

@@ -7,3 +7,15 @@ class RefusedError(ValueError):
 
 class JobError(RuntimeError):
     """The job ran and failed; nothing in the output may be taken as complete."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived.
+
+    Attributes:
+      signum: which.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -13,24 +12,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from tango_beam.errors import JobError
+from tango_beam.errors import Interrupted, JobError
 
 logger = logging.getLogger(__name__)
 
 # `DirectRunner` in Beam 2.77 first tries to download Prism; the in-process runner is this one.
 IN_PROCESS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "InProcessRunner")
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived.
-
-    Attributes:
-      signum: which.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 def is_in_process(options: PipelineOptions) -> bool:
@@ -122,10 +109,3 @@ def innermost(error: BaseException) -> str:
         ours = name.startswith("tango_beam.") or name == "OSError"
         return message if ours else f"{name.rsplit('.', 1)[-1]}: {message}"
     return last
-
-
-def leave(code: int) -> None:
-    """Ends the process now, threads of a pipeline that is being abandoned included."""
-    for stream in (os.sys.stdout, os.sys.stderr):  # type: ignore[attr-defined]
-        stream.flush()
-    os._exit(code)

@@ -109,8 +109,8 @@ def _readable(
     batch: pa.RecordBatch, role: TierRole, errors: dict[int, str]
 ) -> tuple[pa.Array, pa.Array | None, IntArray]:
     """Text columns without nulls, and the rows they belong to."""
-    texts = batch.column(role.text_column)
-    pairs = batch.column(role.text_pair_column) if role.text_pair_column else None
+    texts = _plain_texts(batch, role.text_column)
+    pairs = _plain_texts(batch, role.text_pair_column) if role.text_pair_column else None
     valid = texts.is_valid().to_numpy(zero_copy_only=False)
     if pairs is not None:
         valid = valid & pairs.is_valid().to_numpy(zero_copy_only=False)
@@ -121,6 +121,13 @@ def _readable(
         texts = texts.take(pa.array(rows))
         pairs = None if pairs is None else pairs.take(pa.array(rows))
     return texts, pairs, rows
+
+
+def _plain_texts(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name not in batch.schema.names:
+        raise ValueError(f"expected a column {name!r} of texts, found {batch.schema.names}")
+    texts = batch.column(name)
+    return texts if texts.type == pa.string() else texts.cast(pa.string())
 
 
 def _tokens(

@@ -61,6 +61,9 @@ def _plain(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(kind) or pa.types.is_time(kind) or pa.types.is_date(kind):
         text = pc.cast(column, pa.string())
         return pc.replace_substring(text, " ", "T") if pa.types.is_timestamp(kind) else text
+    if pa.types.is_float32(kind):
+        # By way of text: 0.3 stays 0.3, and does not become 0.30000001192092896.
+        return pc.cast(pc.cast(column, pa.string()), pa.float64())
     if pa.types.is_duration(kind):
         return pc.cast(column, pa.int64())
     if pa.types.is_dictionary(kind):

@@ -16,7 +16,7 @@ from tango_beam.config import CascadeConfig, TierConfig, save_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig
 from tango_beam.models.transformer import Transformer, load_transformer
-from tango_beam.training import augmentation, card, corpora, distill, holdout
+from tango_beam.training import card, corpora, distill, holdout, mixture
 from tango_beam.training.corpora import Labelled
 from tango_beam.training.finetune import logits_of
 
@@ -77,7 +77,15 @@ def run(
         raise RefusedError(f"expected the teacher's labels {teacher.labels}, found {data.labels}")
     split = holdout.hold_out(data.texts, recipe.held_out, recipe.held_out_seed)
     train, held_out = data.take(split.train), data.take(split.held_out)
-    texts, used = _gather(recipe, train, config.seed)
+    texts, used = mixture.gather(
+        train.texts,
+        recipe.train,
+        recipe.unlabeled,
+        text_column=recipe.text_column,
+        kinds=[kind for kind in recipe.augment.split(",") if kind],
+        augmented=recipe.augmented,
+        seed=config.seed,
+    )
     logger.info("%s texts to distil on", f"{len(texts):,}")
     logits = logits_of(teacher, texts)
     student = _student(recipe, teacher, texts, config.seed)
@@ -111,21 +119,6 @@ def run(
     if recipe.cascade and threshold is not None:
         _save_cascade(recipe, threshold, teacher.labels, shared)
     return scores
-
-
-def _gather(recipe: Recipe, train: Labelled, seed: int) -> tuple[list[str], list[dict[str, Any]]]:
-    texts = list(dict.fromkeys(train.texts))
-    used = [card.data_row(recipe.train, len(train.texts), "train")]
-    kinds = [kind for kind in recipe.augment.split(",") if kind]
-    made = augmentation.augment(texts, kinds, recipe.augmented, seed)
-    if made:
-        used.append(card.data_row(recipe.train, len(made), f"augmented ({recipe.augment})"))
-    texts = texts + made
-    for path in recipe.unlabeled:
-        found = corpora.read_sentences(path, recipe.text_column)
-        used.append(card.data_row(path, len(found), "unlabelled sentences"))
-        texts += found
-    return list(dict.fromkeys(texts)), used
 
 
 def _student(recipe: Recipe, teacher: Transformer, texts: list[str], seed: int) -> BiLSTM:

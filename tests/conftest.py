@@ -1,0 +1,51 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# No hub: what is loaded lies on disk.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def cascade(tmp_path_factory) -> Path:
+    """A cascade directory of two tiny tiers that read the same word pieces."""
+    return tiny.cascade(tmp_path_factory.mktemp("cascade") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory) -> Path:
+    return tiny.transformer(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def lstm(tmp_path_factory) -> Path:
+    return tiny.bilstm(tmp_path_factory.mktemp("lstm"))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _folder(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} names no folder")
+    assert Path(folder).is_dir(), f"{variable} names {folder}, which is no folder"
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of labelled data sets."""
+    return _folder("TANGO_BEAM_DATA")
+
+
+@pytest.fixture(scope="session")
+def runners() -> Path:
+    """The folder of Beam's runners."""
+    return _folder("TANGO_BEAM_RUNNERS")

@@ -1,0 +1,148 @@
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import pipeline
+
+from tango_beam import models
+from tango_beam.errors import RefusedError
+from tango_beam.models.bilstm import BiLSTMConfig, BiLSTMNetwork, load_bilstm
+from tango_beam.models.checkpoints import labels_of
+from tests import tiny
+
+TEXTS = ["good", "a very bad film", "the plot is dull", "", "good " * 90, "not very funny"]
+
+
+def answers(model, texts=TEXTS, pairs=None):
+    tokens = model.tokenize(pa.array(texts), None if pairs is None else pa.array(pairs))
+    outputs = np.zeros((len(texts), len(model.labels)), np.float32)
+    for rows in model.plan(tokens.lengths):
+        outputs[rows] = model.forward(tokens, rows)
+    return model.decode(outputs)
+
+
+def test_the_papers_bilstm_has_its_684_922_parameters():
+    network = BiLSTMNetwork(BiLSTMConfig(tiny.LABELS))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 684_922
+
+
+@pytest.mark.parametrize("family", ["bert", "lstm"])
+def test_batch_mates_and_padding_do_not_move_a_score(family, request):
+    model = models.load(str(request.getfixturevalue(family)), device="cpu", precision="fp32")
+    tokens = model.tokenize(pa.array(TEXTS))
+    together = model.forward(tokens, np.arange(len(TEXTS)))
+    alone = np.concatenate([model.forward(tokens, np.array([row])) for row in range(len(TEXTS))])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_a_bilstm_on_padded_rows_is_torchs_own_on_packed_ones(lstm):
+    model = load_bilstm(lstm)
+    tokens = model.tokenize(pa.array(TEXTS))
+    states = model.network.embedding(torch.from_numpy(tokens.padded(np.arange(len(TEXTS)), 0)))
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        states, torch.from_numpy(tokens.lengths), batch_first=True, enforce_sorted=False
+    )
+    _, (hidden, _) = model.network.lstm(packed)
+    expected = model.network.feed_forward(torch.cat([hidden[-2], hidden[-1]], dim=1))
+    found = model.forward(tokens, np.arange(len(TEXTS)))
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+
+
+def test_a_transformer_answers_as_the_transformers_pipeline_does(bert):
+    theirs = pipeline("text-classification", model=str(bert), device="cpu", truncation=True)
+    ours = answers(models.load(str(bert), device="cpu", precision="fp32"))
+    expected = [theirs(text)[0] for text in TEXTS]
+    assert ours.predictions.to_pylist() == [answer["label"] for answer in expected]
+    scores = [answer["score"] for answer in expected]
+    np.testing.assert_allclose(ours.confidences, scores, atol=1e-5)
+
+
+def test_pairs_are_answered_as_the_transformers_pipeline_does(bert):
+    theirs = pipeline("text-classification", model=str(bert), device="cpu")
+    pairs = [("good film", "bad"), ("the plot", "is very dull"), ("a", "an awful movie")]
+    first, second = map(list, zip(*pairs, strict=True))
+    ours = answers(models.load(str(bert), device="cpu", precision="fp32"), first, second)
+    expected = [theirs({"text": a, "text_pair": b}) for a, b in pairs]
+    assert ours.predictions.to_pylist() == [answer["label"] for answer in expected]
+    scores = [answer["score"] for answer in expected]
+    np.testing.assert_allclose(ours.confidences, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "lstm"])
+def test_bf16_answers_are_close_to_fp32(family, request):
+    folder = str(request.getfixturevalue(family))
+    full = answers(models.load(folder, device="cpu", precision="fp32"))
+    half = answers(models.load(folder, device="cpu", precision="bf16"))
+    assert np.abs(half.confidences - full.confidences).mean() < 0.05
+
+
+def test_a_model_is_loaded_once_a_process(bert):
+    assert models.load(str(bert), device="cpu") is models.load(str(bert), device="cpu")
+    assert models.load(str(bert), device="cpu", max_length=9) is not models.load(str(bert))
+
+
+def test_a_saved_bilstm_gives_the_same_scores(lstm, tmp_path):
+    model = load_bilstm(lstm)
+    model.save(tmp_path / "again")
+    again = load_bilstm(tmp_path / "again")
+    np.testing.assert_array_equal(answers(model).confidences, answers(again).confidences)
+
+
+def test_max_length_cuts_and_never_stretches(bert):
+    assert models.load(str(bert), device="cpu", max_length=9).tokenizer.max_length == 9
+    assert models.load(str(bert), device="cpu", max_length=9999).tokenizer.max_length == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem_type": "regression"}, "problem_type regression"),
+        ({"problem_type": "multi_label_classification"}, "problem_type multi_label"),
+    ],
+)
+def test_checkpoints_for_other_tasks_are_refused_by_name(tmp_path, change, message):
+    folder = tiny.transformer(tmp_path / "other", **change)
+    with pytest.raises(RefusedError, match=message):
+        labels_of(str(folder))
+
+
+def test_a_regression_head_is_refused(tmp_path):
+    folder = tiny.transformer(tmp_path / "one", labels=("score",))
+    with pytest.raises(RefusedError, match="two or more labels, found 1"):
+        labels_of(str(folder))
+
+
+def test_pickled_weights_are_refused_by_name(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(RefusedError, match=r"safetensors, found pytorch_model\.bin"):
+        labels_of(str(folder))
+
+
+def test_an_encoder_without_a_trained_head_is_refused(bert, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(bert, tmp_path / "headless")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "classifier" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"found no weights for classifier\.bias"):
+        models.load(str(folder), device="cpu")
+
+
+def test_weights_of_another_shape_name_the_folder(lstm, tmp_path):
+    folder = shutil.copytree(lstm, tmp_path / "misfit")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 20}))
+    with pytest.raises(ValueError, match="misfit: weights do not fit"):
+        models.load(str(folder), device="cpu")
+
+
+def test_cuda_without_a_gpu_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="found none that torch can use"):
+        models.resolve_device("cuda")

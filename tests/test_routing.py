@@ -1,0 +1,69 @@
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from tango_beam import routing
+
+LOGITS = hnp.arrays(
+    np.float32, st.tuples(st.integers(0, 30), st.integers(2, 6)),
+    elements=st.floats(-80, 80, width=32),
+)  # fmt: skip
+CONFIDENCES = hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(0, 1, width=32))
+
+
+@given(LOGITS, st.floats(0.1, 10))
+def test_softmax_is_a_distribution_in_the_order_of_the_logits(logits, temperature):
+    probabilities = routing.softmax(logits, temperature)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    best = np.take_along_axis(probabilities, logits.argmax(axis=1)[:, None], axis=1)[:, 0]
+    np.testing.assert_array_equal(best, probabilities.max(axis=1, initial=0))
+
+
+@given(LOGITS)
+def test_margin_is_best_less_second_best(logits):
+    probabilities = routing.softmax(logits)
+    ordered = np.sort(probabilities, axis=1)
+    np.testing.assert_array_equal(routing.margin(probabilities), ordered[:, -1] - ordered[:, -2])
+
+
+def test_a_row_that_is_not_finite_comes_out_as_nan_and_leaves_others_alone():
+    probabilities = routing.softmax(np.array([[np.nan, 1], [np.inf, 1], [2, 1]], np.float32))
+    assert np.isnan(probabilities[:2]).all()
+    assert np.isfinite(probabilities[2]).all()
+
+
+@given(CONFIDENCES)
+def test_threshold_zero_escalates_nothing_and_one_everything(confidences):
+    assert not routing.is_complex(confidences, 0).any()
+    assert routing.is_complex(confidences, 1).all()
+
+
+@given(CONFIDENCES, st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_threshold_never_accepts_more(confidences, one, other):
+    low, high = sorted([one, other])
+    assert (routing.is_complex(confidences, low) <= routing.is_complex(confidences, high)).all()
+
+
+@given(CONFIDENCES.filter(len))
+def test_a_confidence_equal_to_the_threshold_is_accepted(confidences):
+    threshold = float(confidences[0])
+    if threshold < 1:
+        assert not routing.is_complex(confidences, threshold)[0]
+
+
+def test_one_escalates_also_where_a_confidence_rounds_to_one():
+    assert routing.is_complex(np.array([1.0], np.float32), 1.0).all()
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_outside_zero_to_one_is_refused(threshold):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        routing.is_complex(np.zeros(1, np.float32), threshold)
+
+
+def test_nan_confidences_are_refused_not_routed():
+    with pytest.raises(ValueError, match="without NaN"):
+        routing.is_complex(np.array([np.nan], np.float32), 0.5)

@@ -1,0 +1,101 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tango_beam import models, records, scoring
+from tango_beam.scoring import TierRole, bisect
+
+ROLE = TierRole(number=1, threshold=0.5, first_threshold=0.5, cascade="0" * 16)
+
+
+class Wrapped:
+    """A real model with one method replaced."""
+
+    def __init__(self, model, **methods):
+        self._model = model
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+
+@pytest.fixture
+def model(bert):
+    return models.load(str(bert), device="cpu", precision="fp32")
+
+
+def test_short_model_output_is_refused_not_zipped(model):
+    short = Wrapped(model, forward=lambda tokens, rows: model.forward(tokens, rows)[:-1])
+    routed = scoring.score(short, pa.record_batch({"text": ["good", "bad"]}), ROLE)
+    assert routed.simple.num_rows == routed.complex.num_rows == 0
+    assert "expected outputs of shape" in routed.failed.column(records.ERROR)[0].as_py()
+
+
+def test_a_batch_too_large_for_memory_passes_in_halves(model):
+    sizes = []
+
+    def forward(tokens, rows):
+        if len(rows) > 3:
+            raise MemoryError("out of memory")
+        sizes.append(len(rows))
+        return model.forward(tokens, rows)
+
+    batch = pa.record_batch({"text": ["good film"] * 20})
+    routed = scoring.score(Wrapped(model, forward=forward), batch, ROLE)
+    assert routed.simple.num_rows + routed.complex.num_rows == 20
+    assert sum(sizes) == 20
+
+
+def test_a_text_on_which_the_tokenizer_fails_is_found(model):
+    def tokenize(texts, pairs=None):
+        if "dull" in texts.to_pylist():
+            raise RuntimeError("no")
+        return model.tokenize(texts, pairs)
+
+    batch = pa.record_batch({"text": ["good", "dull", "bad"], "id": [1, 2, 3]})
+    routed = scoring.score(Wrapped(model, tokenize=tokenize), batch, ROLE)
+    assert routed.failed.column("id").to_pylist() == [2]
+    assert routed.simple.num_rows + routed.complex.num_rows == 2
+
+
+def test_bisect_finds_exactly_the_bad_rows():
+    bad, failed = {3, 4, 17}, []
+
+    def action(part):
+        if bad & set(part.tolist()):
+            raise ValueError("bad")
+
+    good = bisect(np.arange(20), action, lambda row, error: failed.append(row))
+    assert set(failed) == bad
+    assert set(good.tolist()) == set(range(20)) - bad
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()])
+def test_texts_of_any_string_type_are_read(model, kind):
+    texts = ["good", "bad", None]
+    batch = pa.record_batch({"text": pa.array(texts, pa.string()).cast(kind)})
+    routed = scoring.score(model, batch, ROLE)
+    assert routed.simple.num_rows + routed.complex.num_rows == 2
+    assert routed.failed.num_rows == 1
+
+
+def test_dictionary_texts_are_read(model):
+    batch = pa.record_batch({"text": pa.array(["good", "bad", "good"]).dictionary_encode()})
+    routed = scoring.score(model, batch, ROLE)
+    assert routed.simple.num_rows + routed.complex.num_rows == 3
+
+
+def test_an_empty_batch_gives_three_empty_branches(model):
+    routed = scoring.score(model, pa.record_batch({"text": pa.array([], pa.string())}), ROLE)
+    assert (routed.simple.num_rows, routed.complex.num_rows, routed.failed.num_rows) == (0, 0, 0)
+
+
+def test_costs_add_up_to_the_tokens(model):
+    from dataclasses import replace
+
+    batch = pa.record_batch({"text": ["good", "a good film", "bad"]})
+    routed = scoring.score(model, batch, replace(ROLE, costs=True, threshold=0.0))
+    cost = routed.simple.column(records.COST + "1")
+    assert cost.field("tokens").to_pylist() == [3, 5, 3]
+    assert all(padded >= 3 for padded in cost.field("padded").to_pylist())
+    assert sum(cost.field("seconds").to_pylist()) > 0

@@ -1,0 +1,103 @@
+"""Tiny checkpoints, made by the real code and loaded by it: random weights, real files."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from tango_beam.config import CascadeConfig, TierConfig, save_cascade
+from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig, BiLSTMNetwork
+
+LABELS = ("negative", "positive")
+WORDS = [
+    "a", "an", "the", "film", "movie", "plot", "is", "was", "not", "very", "good", "bad", "great",
+    "awful", "dull", "bright", "funny", "sad",
+]  # fmt: skip
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def sentence(rng, most=12) -> str:
+    return " ".join(rng.choice(WORDS, size=int(rng.integers(1, most))))
+
+
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_str(_trained())
+
+
+@cache
+def _trained() -> str:
+    # Two trainings may number equal pieces differently: one serves all.
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=200, special_tokens=[*SPECIAL, "[unused0]"], show_progress=False
+    )
+    made.train_from_iterator([" ".join(WORDS)] * 5, trainer)
+    ids = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
+    )
+    return made.to_str()
+
+
+def fast(backend: Tokenizer, max_length: int = 64) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def transformer(folder: Path, labels=LABELS, seed: int = 0, **changes) -> Path:
+    backend = tokenizer()
+    torch.manual_seed(seed)
+    config = BertConfig(
+        **{
+            "vocab_size": backend.get_vocab_size(),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.6,
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: index for index, label in enumerate(labels)},
+            **changes,
+        }
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    fast(backend).save_pretrained(folder)
+    return folder
+
+
+def bilstm(folder: Path, labels=LABELS, seed: int = 0, spread: float = 1.0, **changes) -> Path:
+    backend = tokenizer()
+    torch.manual_seed(seed)
+    config = BiLSTMConfig(tuple(labels), backend.get_vocab_size(), 16, 16, max_length=64)
+    network = BiLSTMNetwork(replace(config, **changes))
+    with torch.no_grad():
+        # Random weights hardly tell texts apart; wider ones spread the confidences.
+        for parameter in network.parameters():
+            parameter.mul_(spread)
+    BiLSTM(replace(config, **changes), network, backend).save(folder)
+    return folder
+
+
+def cascade(folder: Path, threshold: float = 0.7, labels=LABELS, tiers: int = 2) -> Path:
+    first = TierConfig(str(bilstm(folder / "first_tier", labels, spread=3.0)), threshold=threshold)
+    middle = [
+        TierConfig(str(bilstm(folder / f"tier_{n}", labels, seed=n, spread=3.0)), threshold=0.8)
+        for n in range(2, tiers)
+    ]
+    last = TierConfig(str(transformer(folder / "last_tier", labels)))
+    save_cascade(CascadeConfig((first, *middle, last), tuple(labels), folder.name), folder)
+    return folder
