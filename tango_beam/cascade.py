@@ -79,6 +79,7 @@ class Cascade(beam.PTransform):
       text_column: the column that is read.
       text_pair_column: the second text of a pair.
       compute: device and precision.
+      prefix: goes before the names of the columns that are added.
       scores: adds every label's probability.
       costs: keeps each row's seconds and tokens as hidden columns (`records.COST`).
       fingerprint: what goes into the `cascade` column; computed from the config by default.
@@ -94,6 +95,7 @@ class Cascade(beam.PTransform):
         text_column: str = "text",
         text_pair_column: str | None = None,
         compute: Compute = Compute(),  # noqa: B008 - frozen
+        prefix: str = "",
         scores: bool = False,
         costs: bool = False,
         fingerprint: str | None = None,
@@ -108,6 +110,7 @@ class Cascade(beam.PTransform):
                 cascade=fingerprint or config.fingerprint(compute.precision),
                 text_column=text_column,
                 text_pair_column=text_pair_column,
+                prefix=prefix,
                 scores=scores,
                 costs=costs,
             )

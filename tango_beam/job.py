@@ -102,6 +102,7 @@ class Job:
             text_column=self.options.text_column,
             text_pair_column=self.options.text_pair_column,
             compute=self.compute,
+            prefix=self.options.answer_prefix,
             scores=self.options.scores,
             costs=True,
             fingerprint=self.run.cascade["fingerprint"],
@@ -140,6 +141,7 @@ def prepare(options: Options) -> Job:
     )
     run = Run(
         files=found.files,
+        row_schema=found.row_schema,
         input_schema=found.schema,
         output_schema=_output_schema(options, cascade, found.schema),
         text_columns=options.text_columns,

@@ -29,6 +29,7 @@ class TierRole:
       text_column: the column that is read.
       text_pair_column: the second text of a pair, or None.
       next_vocabulary: vocabulary of the next tier; tokens are passed on to one that shares it.
+      prefix: goes before the names of the columns that are added.
       scores: whether every label's probability is written out.
       costs: whether seconds and tokens a row travel along, hidden.
     """
@@ -40,6 +41,7 @@ class TierRole:
     text_column: str = "text"
     text_pair_column: str | None = None
     next_vocabulary: str | None = None
+    prefix: str = ""
     scores: bool = False
     costs: bool = False
 
@@ -233,11 +235,11 @@ def _simple(answered: _Answered, chosen: IntArray, role: TierRole) -> pa.RecordB
         "truncated": pa.array(answered.tokens.truncated).take(keep),
         "cascade": records.constant(role.cascade, count, pa.string()),
     }
-    ordered = {name: answer[name] for name in records.ANSWER_NAMES}
     if role.scores:
-        ordered["scores"] = answers.scores.take(keep)
-    names = [name for name in rows.schema.names if name not in records.ANSWER_NAMES]
-    inputs = {name: rows.column(name) for name in records.visible(names)}
+        answer["scores"] = answers.scores.take(keep)
+    ordered = {role.prefix + name: column for name, column in answer.items()}
+    names = records.visible(rows.schema.names)
+    inputs = {name: rows.column(name) for name in names if name not in ordered}
     return pa.RecordBatch.from_pydict(
         {**inputs, **ordered, **_hidden(rows), **_costs(answered, keep, role)}
     )
@@ -250,7 +252,9 @@ def _complex(
     keep = pa.array(chosen)
     rows = answered.rows.take(keep)
     inputs = {name: rows.column(name) for name in records.visible(rows.schema.names)}
-    columns = {**inputs, **_first_answer(answered, chosen, role), **_hidden(rows)}
+    first = _first_answer(answered, chosen, role)
+    columns = {**inputs, **{role.prefix + name: column for name, column in first.items()}}
+    columns |= _hidden(rows)
     if role.next_vocabulary == vocabulary:
         columns[records.TOKENS + vocabulary] = answered.tokens.take(chosen).to_arrow()
     return pa.RecordBatch.from_pydict({**columns, **_costs(answered, keep, role)})
@@ -260,7 +264,8 @@ def _first_answer(answered: _Answered, chosen: IntArray, role: TierRole) -> dict
     """What the first tier said: this tier's answer if it is the first, else carried along."""
     keep = pa.array(chosen)
     if role.number > 1:
-        return {name: answered.rows.column(name).take(keep) for name in records.FIRST_ANSWER_NAMES}
+        rows = answered.rows.take(keep)
+        return {name: rows.column(role.prefix + name) for name in records.FIRST_ANSWER_NAMES}
     return {
         "first_tier_prediction": answered.answers.predictions.take(keep),
         "first_tier_confidence": pa.array(answered.answers.confidences).take(keep),
@@ -284,7 +289,8 @@ def _failed(batch: pa.RecordBatch, errors: dict[int, str], role: TierRole) -> pa
     """Rows without an answer, with the stage and the error; their own columns only."""
     rows = sorted(errors)
     failed = batch.take(pa.array(rows, pa.int64()))
-    names = [name for name in failed.schema.names if name not in records.ANSWER_NAMES]
+    added = [role.prefix + name for name in records.ANSWER_NAMES]
+    names = [name for name in failed.schema.names if name not in added]
     kept = [name for name in names if not name.startswith((records.TOKENS, records.COST))]
     return records.append(
         failed.select(kept),

@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -8,6 +9,12 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests import tiny
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "plain", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("plain")
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_each_row_is_answered_by_the_tier_that_its_confidence_asks_for(config, b
         assert answer["confidence"] == pytest.approx(chosen.confidences[number], abs=1e-5)
         assert answer["first_tier_prediction"] == first.predictions[number].as_py()
         assert answer["first_tier_confidence"] == pytest.approx(confidence, abs=1e-5)
-        assert answer["threshold"] == pytest.approx(0.7)
+        assert answer["threshold"] == np.float32(config.threshold)
         assert answer["cascade"] == config.fingerprint("fp32")
 
 
@@ -93,9 +93,9 @@ def test_three_tiers(tmp_path, batches):
     assert sorted(row["id"] for row in found) == list(range(500))
     assert {row["tier"] for row in found} == {1, 2, 3}
     for row in found:
-        assert (row["first_tier_confidence"] < 0.7) == (row["tier"] > 1)
+        assert (row["first_tier_confidence"] < np.float32(config.threshold)) == (row["tier"] > 1)
         if row["tier"] == 2:
-            assert row["confidence"] >= np.float32(0.8)
+            assert row["confidence"] >= np.float32(config.tiers[1].threshold)
 
 
 def test_pairs_are_two_columns(bert, lstm, rng):
@@ -148,7 +148,7 @@ def test_scores_that_are_not_finite_are_failures(cascade, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(cascade, tmp_path / "nan")
-    path = folder / "first_tier" / "model.safetensors"
+    path = folder / "tier_1" / "model.safetensors"
     weights = load_file(path)
     weights["embedding.weight"][tiny.tokenizer().token_to_id("[UNK]")] = float("nan")
     save_file(weights, path)

@@ -14,7 +14,8 @@ def test_a_cascade_directory_is_read_as_it_was_written(cascade):
     jsonschema.validate(stored, schema("cascade"))
     loaded = load_cascade(str(cascade))
     assert loaded.labels == tiny.LABELS
-    assert [tier.threshold for tier in loaded.tiers] == [0.7, None]
+    assert loaded.tiers[1].threshold is None
+    assert 0.5 < loaded.threshold < 1
     save_cascade(loaded, cascade)
     assert json.loads((cascade / "cascade.json").read_text()) == stored
 
@@ -29,7 +30,7 @@ def test_a_directory_can_be_moved(cascade, tmp_path):
 
 def test_the_scoring_fingerprint_moves_with_scores_and_not_with_the_threshold(cascade):
     config = load_cascade(str(cascade))
-    other = config.with_first_threshold(0.9)
+    other = config.with_first_threshold(0.55)
     assert config.scoring_fingerprint("fp32") == other.scoring_fingerprint("fp32")
     assert config.fingerprint("fp32") != other.fingerprint("fp32")
     assert config.scoring_fingerprint("fp32") != config.scoring_fingerprint("bf16")

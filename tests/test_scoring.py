@@ -70,10 +70,9 @@ def test_bisect_finds_exactly_the_bad_rows():
     assert set(good.tolist()) == set(range(20)) - bad
 
 
-@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view()])
-def test_texts_of_any_string_type_are_read(model, kind):
+def test_large_strings_are_read(model):
     texts = ["good", "bad", None]
-    batch = pa.record_batch({"text": pa.array(texts, pa.string()).cast(kind)})
+    batch = pa.record_batch({"text": pa.array(texts, pa.string()).cast(pa.large_string())})
     routed = scoring.score(model, batch, ROLE)
     assert routed.simple.num_rows + routed.complex.num_rows == 2
     assert routed.failed.num_rows == 1

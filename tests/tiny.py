@@ -1,15 +1,16 @@
 """Tiny checkpoints, made by the real code and loaded by it: random weights, real files."""
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from tango_beam.config import CascadeConfig, TierConfig, save_cascade
-from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig, BiLSTMNetwork
+from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig, BiLSTMNetwork, load_bilstm
 
 LABELS = ("negative", "positive")
 WORDS = [
@@ -24,24 +25,18 @@ def sentence(rng, most=12) -> str:
 
 
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_str(_trained())
-
-
-@cache
-def _trained() -> str:
-    # Two trainings may number equal pieces differently: one serves all.
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = [*SPECIAL, "[unused0]", *WORDS, *letters[1:], *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.add_special_tokens(SPECIAL)
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=200, special_tokens=[*SPECIAL, "[unused0]"], show_progress=False
-    )
-    made.train_from_iterator([" ".join(WORDS)] * 5, trainer)
     ids = [(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
     )
-    return made.to_str()
+    return made
 
 
 def fast(backend: Tokenizer, max_length: int = 64) -> PreTrainedTokenizerFast:
@@ -92,12 +87,18 @@ def bilstm(folder: Path, labels=LABELS, seed: int = 0, spread: float = 1.0, **ch
     return folder
 
 
-def cascade(folder: Path, threshold: float = 0.7, labels=LABELS, tiers: int = 2) -> Path:
-    first = TierConfig(str(bilstm(folder / "first_tier", labels, spread=3.0)), threshold=threshold)
-    middle = [
-        TierConfig(str(bilstm(folder / f"tier_{n}", labels, seed=n, spread=3.0)), threshold=0.8)
-        for n in range(2, tiers)
-    ]
+def middle_confidence(folder: Path) -> float:
+    """A threshold that sends about half of the sentences on."""
+    model = load_bilstm(folder)
+    rng = np.random.default_rng(9)
+    tokens = model.tokenize(pa.array([sentence(rng) for _ in range(200)]))
+    confidences = model.decode(model.forward(tokens, np.arange(200))).confidences
+    return round(float(np.median(confidences)), 3)
+
+
+def cascade(folder: Path, labels=LABELS, tiers: int = 2) -> Path:
+    small = [bilstm(folder / f"tier_{n}", labels, seed=n, spread=3.0) for n in range(1, tiers)]
+    before = [TierConfig(str(path), threshold=middle_confidence(path)) for path in small]
     last = TierConfig(str(transformer(folder / "last_tier", labels)))
-    save_cascade(CascadeConfig((first, *middle, last), tuple(labels), folder.name), folder)
+    save_cascade(CascadeConfig((*before, last), tuple(labels), folder.name), folder)
     return folder

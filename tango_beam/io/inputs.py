@@ -30,12 +30,14 @@ class Inputs:
 
     Attributes:
       files: with row groups, cut to the limit.
-      schema: the columns that are read.
+      schema: the columns that pass through.
+      row_schema: every column that there is.
       broken: files that could not be opened, with the error; only with `allow_broken_files`.
     """
 
     files: tuple[PlannedFile, ...]
     schema: pa.Schema
+    row_schema: pa.Schema
     broken: tuple[dict[str, Any], ...] = ()
 
 
@@ -72,7 +74,7 @@ def inspect(
         planned, whole, broken = _inspect_jsonl(found, schema, allow_broken_files)
     _check_text_columns(whole, text_columns, planned[0].file.path)
     chosen = _choose(whole, columns, text_columns)
-    return Inputs(tuple(_cut(planned, limit)), chosen, tuple(broken))
+    return Inputs(tuple(_cut(planned, limit)), chosen, whole, tuple(broken))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -98,8 +100,11 @@ def _check_text_columns(schema: pa.Schema, names: Sequence[str], path: str) -> N
 def _choose(
     schema: pa.Schema, columns: Sequence[str] | None, text_columns: Sequence[str]
 ) -> pa.Schema:
+    # Arrow cannot filter views yet; they hold the same values as plain strings and binaries.
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    schema = pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema])
     if columns is None:
-        return schema.remove_metadata()
+        return schema
     for name in columns:
         if name not in schema.names:
             raise RefusedError(f"--columns {name}: no such column; found {', '.join(schema.names)}")
@@ -141,8 +146,9 @@ def _footer(file: InputFile) -> tuple[pa.Schema, tuple[tuple[int, int], ...]] | 
 
 def _broken(file: InputFile, error: Exception, kind: str, allowed: bool) -> dict[str, Any]:
     if not allowed:
+        found = " ".join(str(error).split())
         raise RefusedError(
-            f"{file.path}: expected a readable {kind} file, found {error}; "
+            f"{file.path}: expected a readable {kind} file, found {found}; "
             "--allow_broken_files lists it in the manifest and goes on without it"
         ) from error
     return {"path": file.path, "error": str(error), "bytes_not_read": file.size}

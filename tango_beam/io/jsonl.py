@@ -117,7 +117,7 @@ def _parse_lines(
     checks = {field.name: _check(field) for field in schema}
     good: list[tuple[int, bytes]] = []
     bad: list[BadLine] = []
-    stops = np.append(starts[1:], len(data))
+    stops = np.append(starts, len(data))[1:]
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         line = data[start:stop].rstrip(b"\r\n")
         if not line.strip(b" \t\r\n"):

@@ -22,7 +22,8 @@ class Run:
 
     Attributes:
       files: the input.
-      input_schema: the columns that are read and pass through.
+      row_schema: every column that a row may have.
+      input_schema: the columns that pass through.
       output_schema: the columns that are written.
       text_columns: one, or two for pairs.
       output_format: `parquet` or `jsonl`.
@@ -35,6 +36,7 @@ class Run:
     """
 
     files: tuple[PlannedFile, ...]
+    row_schema: pa.Schema
     input_schema: pa.Schema
     output_schema: pa.Schema
     text_columns: tuple[str, ...]
@@ -58,6 +60,7 @@ class Run:
                 "version": VERSION,
                 "inputs": [plan.to_json(planned) for planned in self.files],
                 "schema": describe_schema(self.output_schema),
+                "row_schema_ipc": _to_text(self.row_schema),
                 "input_schema_ipc": _to_text(self.input_schema),
                 "output_schema_ipc": _to_text(self.output_schema),
                 "text_columns": list(self.text_columns),
@@ -87,6 +90,7 @@ def load_run(store: Store) -> Run:
         )
     return Run(
         files=tuple(plan.from_json(entry) for entry in stored["inputs"]),
+        row_schema=_from_text(stored["row_schema_ipc"]),
         input_schema=_from_text(stored["input_schema_ipc"]),
         output_schema=_from_text(stored["output_schema_ipc"]),
         text_columns=tuple(stored["text_columns"]),

@@ -156,17 +156,18 @@ class SliceReader:
                 if block.too_long:
                     error = f"expected at most {block.line_bytes:,} bytes in a line"
                     bad = [jsonl.BadLine(block.offset, block.data, error)]
-                    empty = pa.RecordBatch.from_pylist([], self._run.input_schema)
+                    empty = pa.RecordBatch.from_pylist([], self._run.row_schema)
                     parsed = jsonl.Parsed(empty, np.zeros(0, np.int64), bad)
                 else:
-                    parsed = jsonl.parse(block.data, block.offset, self._run.input_schema)
+                    parsed = jsonl.parse(block.data, block.offset, self._run.row_schema)
                 yield self._parsed(parsed, index, reading, max(len(block.data), block.line_bytes))
         finally:
             if not self._open or stream is not self._open[1]:
                 stream.close()
 
     def _parsed(self, parsed: jsonl.Parsed, index: int, reading: Reading, weight: int) -> Piece:
-        good, dead = _part(self._run, parsed.batch, parsed.offsets, index, -1, reading)
+        chosen = parsed.batch.select(self._run.input_schema.names)
+        good, dead = _part(self._run, chosen, parsed.offsets, index, -1, reading)
         if parsed.bad:
             offsets = np.array([line.offset for line in parsed.bad], np.int64)
             raw = pa.array([line.raw for line in parsed.bad], pa.binary())
@@ -181,13 +182,14 @@ class SliceReader:
         path = self._run.files[piece.file].file.path
         try:
             yield from pieces
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException) as raised:
+            error = " ".join(str(raised).split())
             if not self._run.allow_broken_files:
                 raise OSError(
                     f"{path}: expected to read on, found {error} after {reading.rows - before:,} "
                     "rows of this checkpoint; --allow_broken_files goes on without the rest"
-                ) from error
-            yield from self._break(piece, path, str(error), reading.rows - before, reading)
+                ) from raised
+            yield from self._break(piece, path, error, reading.rows - before, reading)
 
     def _break(
         self, piece: Slice, path: str, error: str, rows: int, reading: Reading
@@ -210,9 +212,13 @@ class SliceReader:
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the first file's column order and nullability."""
+    """The batch with the run's column order, nullability and types (views become plain)."""
+    columns = [batch.column(field.name) for field in schema]
     return pa.RecordBatch.from_arrays(
-        [batch.column(name) for name in schema.names],
+        [
+            column if column.type == field.type else column.cast(field.type)
+            for column, field in zip(columns, schema, strict=True)
+        ],
         schema=pa.schema([field.with_nullable(True) for field in schema]),
     )
 

@@ -126,9 +126,8 @@ def by_attempt(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, int], pa.Reco
 def _outgoing(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
     """The batch in the output's schema: names, order, no hidden columns."""
     schema = run.output_schema
-    answers = len(records.visible(batch.schema.names)) - len(run.input_schema)
     columns = [batch.column(name) for name in records.visible(batch.schema.names)]
-    if len(run.input_schema) + answers < len(schema):
+    if len(columns) < len(schema):
         columns += _source(batch, run)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
