@@ -57,12 +57,13 @@ def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 
       Interrupted: SIGINT or SIGTERM; the pipeline may still be running.
     """
     failure: list[BaseException] = []
-    state: list[Any] = []
+    # Portable runners set signal handlers of their own when they start, which only the main thread
+    # may; they return at once. The in-process runner returns when all is done.
+    state: list[Any] = [] if isinstance(pipeline.runner, FnApiRunner) else [_start(pipeline)]
 
     def work() -> None:
         try:
-            result = pipeline.run()
-            state.append(result)
+            result = state[0] if state else pipeline.run()
             result.wait_until_finish()
         except BaseException as error:  # noqa: BLE001 - reported by the main thread
             failure.append(error)
@@ -86,6 +87,13 @@ def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 
     if failure:
         logger.debug("the pipeline failed", exc_info=failure[0])
         raise JobError(innermost(failure[0])) from failure[0]
+
+
+def _start(pipeline: beam.Pipeline) -> Any:
+    try:
+        return pipeline.run()
+    except Exception as error:
+        raise JobError(innermost(error)) from error
 
 
 def _cancel(state: list[Any]) -> None:

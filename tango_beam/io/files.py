@@ -115,13 +115,35 @@ def open_input(path: str) -> BinaryIO:
     return fsspec.open(path, "rb").open()
 
 
-def open_lines(file: InputFile, start: int = 0) -> Any:
-    """Opens a JSONL file's uncompressed bytes, from `start` on if it is not compressed.
+class Bytes:
+    """A JSONL file's uncompressed bytes, read forward.
 
     Reading past the end of a truncated .gz or .zst raises OSError.
+
+    Args:
+      file: plain, .gz or .zst.
+      start: where to begin; 0 for a compressed file.
     """
-    raw = open_input(file.path)
-    if file.compression is None:
-        raw.seek(start)
-        return raw
-    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), file.compression)
+
+    def __init__(self, file: InputFile, start: int = 0) -> None:
+        self._raw = open_input(file.path)
+        self._stream: Any = self._raw
+        if file.compression:
+            self._stream = pa.CompressedInputStream(
+                pa.PythonFile(self._raw, mode="r"), file.compression
+            )
+        else:
+            self._raw.seek(start)
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes; none at the end."""
+        return self._stream.read(count)
+
+    def stored(self) -> int:
+        """Bytes of the file, as stored, that were taken in so far."""
+        return self._raw.tell()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+        self._raw.close()

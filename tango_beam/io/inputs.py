@@ -200,7 +200,7 @@ def _sample(file: InputFile, count: int) -> tuple[list[dict[str, Any]], str]:
     """The first objects of a file, and what is wrong with the first line that is none."""
     rows: list[dict[str, Any]] = []
     complaint = ""
-    stream = LineStream(input_files.open_lines(file), 0, COMPRESSED_READ_BYTES)
+    stream = LineStream(input_files.Bytes(file), 0, COMPRESSED_READ_BYTES)
     try:
         for block in stream.blocks(None):
             data = block.data.removeprefix(b"\xef\xbb\xbf") if not block.offset else block.data
@@ -250,7 +250,7 @@ def _cut(planned: list[PlannedFile], limit: int | None) -> list[PlannedFile]:
 
 def _offset_of_line(file: InputFile, count: int) -> tuple[int, int]:
     """Where the first `count` lines that are not blank end, and how many there are."""
-    stream = LineStream(input_files.open_lines(file), 0, COMPRESSED_READ_BYTES)
+    stream = LineStream(input_files.Bytes(file), 0, COMPRESSED_READ_BYTES)
     found = 0
     try:
         for block in stream.blocks(None):

@@ -55,6 +55,11 @@ class LineStream:
         """Whether nothing is left; may read ahead to find out."""
         return not self._buffer and not self._fill()
 
+    @property
+    def stored(self) -> int:
+        """Bytes of the stored file taken in, where the stream beneath can tell."""
+        return self._stream.stored() if hasattr(self._stream, "stored") else self._offset
+
     def close(self) -> None:
         """Closes the stream beneath."""
         self._stream.close()

@@ -15,7 +15,13 @@ from tango_beam.io import files as input_files
 from tango_beam.io import jsonl
 from tango_beam.io.files import PARQUET
 from tango_beam.io.jsonout import dump_rows
-from tango_beam.io.lines import BLOCK_BYTES, COMPRESSED_READ_BYTES, LineStream
+from tango_beam.io.lines import (
+    BLOCK_BYTES,
+    COMPRESSED_READ_BYTES,
+    MAX_LINE_BYTES,
+    Block,
+    LineStream,
+)
 from tango_beam.io.plan import Slice
 from tango_beam.io.rowgroups import RowGroupStream
 from tango_beam.io.run import Run
@@ -133,7 +139,7 @@ class SliceReader:
         # Lines that begin before the slice belong to the one before it: step back a byte, so that
         # a line that begins right at the start is not taken for the rest of one.
         behind = max(0, start - 1)
-        stream = LineStream(input_files.open_lines(file, behind), behind, BLOCK_BYTES)
+        stream = LineStream(input_files.Bytes(file, behind), behind, BLOCK_BYTES)
         if start:
             stream.skip_line()
         return stream
@@ -143,7 +149,7 @@ class SliceReader:
             return self._open[1]
         self.close()
         file = self._run.files[index].file
-        stream = LineStream(input_files.open_lines(file), 0, COMPRESSED_READ_BYTES)
+        stream = LineStream(input_files.Bytes(file), 0, COMPRESSED_READ_BYTES)
         self._open = (index, stream)
         stream.skip_to(start)
         return stream
@@ -152,15 +158,12 @@ class SliceReader:
         self, stream: LineStream, index: int, stop: int | None, reading: Reading
     ) -> Iterator[Piece]:
         try:
+            taken_in = stream.stored
             for block in stream.blocks(stop):
-                if block.too_long:
-                    error = f"expected at most {block.line_bytes:,} bytes in a line"
-                    bad = [jsonl.BadLine(block.offset, block.data, error)]
-                    empty = pa.RecordBatch.from_pylist([], self._run.row_schema)
-                    parsed = jsonl.Parsed(empty, np.zeros(0, np.int64), bad)
-                else:
-                    parsed = jsonl.parse(block.data, block.offset, self._run.row_schema)
-                yield self._parsed(parsed, index, reading, max(len(block.data), block.line_bytes))
+                parsed = _parse(block, self._run.row_schema)
+                # A compressed file's progress goes by its stored bytes: its length is not known.
+                weight, taken_in = stream.stored - taken_in, stream.stored
+                yield self._parsed(parsed, index, reading, weight)
         finally:
             if not self._open or stream is not self._open[1]:
                 stream.close()
@@ -209,6 +212,14 @@ class SliceReader:
             entry |= {"read_up_to_byte": offset, "of_uncompressed": True, "file_bytes": size}
             self.close()
         reading.broken.append(entry)
+
+
+def _parse(block: Block, schema: pa.Schema) -> jsonl.Parsed:
+    if not block.too_long:
+        return jsonl.parse(block.data, block.offset, schema)
+    error = f"expected at most {MAX_LINE_BYTES:,} bytes in a line, found {block.line_bytes:,}"
+    bad = [jsonl.BadLine(block.offset, block.data, error)]
+    return jsonl.Parsed(pa.RecordBatch.from_pylist([], schema), np.zeros(0, np.int64), bad)
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

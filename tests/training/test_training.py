@@ -1,0 +1,121 @@
+"""Both entry points end to end, on a task that a tiny model can learn."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import classify, distill, finetune
+from tango_beam import models
+from tango_beam.config import load_cascade
+from tango_beam.errors import RefusedError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Texts whose label hangs on one word, and texts without labels."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    neutral = [word for word in tiny.WORDS if word not in ("good", "bad")]
+    rows = []
+    for _ in range(600):
+        label, word = [("positive", "good"), ("negative", "bad")][int(rng.integers(2))]
+        words = [*rng.choice(neutral, int(rng.integers(3, 9))), word]
+        rows.append({"text": " ".join(rng.permutation(words)), "label": label})
+    pq.write_table(pa.Table.from_pylist(rows[:500]), folder / "train.parquet")
+    pq.write_table(pa.Table.from_pylist(rows[500:]), folder / "dev.parquet")
+    texts = [" ".join(rng.choice(tiny.WORDS, 6)) + ". " for _ in range(300)]
+    pq.write_table(pa.table({"text": ["".join(texts)]}), folder / "domain.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(files, tmp_path_factory):
+    """A cascade directory made by the two commands, one after the other."""
+    folder = tmp_path_factory.mktemp("trained")
+    encoder = tiny.transformer(folder / "encoder", initializer_range=0.1)
+    given = ["--train", str(files / "train.parquet"), "--dev", str(files / "dev.parquet")]
+    given += ["--held_out", "60"]
+    finetune.main([
+        *given, "--encoder", str(encoder), "--output", str(folder / "second_tier"), "--epochs", "8",
+        "--learning_rate", "3e-3", "--drop_unused", "--precision", "fp32",
+    ])  # fmt: skip
+    distill.main([
+        *given, "--teacher", str(folder / "second_tier"), "--output", str(folder / "first_tier"),
+        "--unlabeled", str(files / "domain.parquet"), "--augmented", "300", "--epochs", "8",
+        "--learning_rate", "1e-2", "--embedding_size", "16", "--hidden_size", "16",
+        "--cascade", "learnt", "--batch_size", "16",
+    ])  # fmt: skip
+    return folder
+
+
+def scores(folder):
+    return json.loads((folder / "training.json").read_text())["scores"]
+
+
+def test_the_second_tier_learns_and_its_card_says_how(trained):
+    found = scores(trained / "second_tier")
+    assert found["accuracy, dev"] > 0.9
+    card = (trained / "second_tier" / "README.md").read_text()
+    assert "python -m pipelines.finetune --train" in card
+    assert "held-out sentences, to choose on" in card
+    vocabulary = json.loads((trained / "second_tier" / "tokenizer.json").read_text())
+    assert "[unused0]" not in vocabulary["model"]["vocab"]
+
+
+def test_the_first_tier_agrees_with_its_teacher_and_shares_its_tokens(trained):
+    found = scores(trained / "first_tier")
+    assert found["agreement of both, dev"] > 0.9
+    assert found["agreement of cascade and second tier, held-out"] >= 0.99
+    config = load_cascade(str(trained))
+    first, second = (
+        models.load(tier.source, device="cpu", max_length=tier.max_length, tokenizer=tier.tokenizer)
+        for tier in config.tiers
+    )
+    assert first.tokenizer.pad_id == second.tokenizer.pad_id
+    assert not (trained / "first_tier" / "tokenizer.json").exists()
+
+
+def test_what_they_made_classifies(trained, files, tmp_path):
+    code = classify.main([
+        "--input", str(files / "dev.parquet"), "--output", str(tmp_path / "out"),
+        "--cascade", str(trained),
+    ])  # fmt: skip
+    assert code == 0
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    assert np.mean([row["prediction"] == row["label"] for row in rows]) > 0.9
+
+
+def test_the_papers_student_reads_words(files, trained, tmp_path):
+    vectors = pa.table({"word": ["good", "bad"], "vector": [[0.1] * 16, [-0.1] * 16]})
+    pq.write_table(vectors, tmp_path / "vectors.parquet")
+    distill.main([
+        "--train", str(files / "train.parquet"), "--teacher", str(trained / "second_tier"),
+        "--output", str(tmp_path / "words"), "--student", "words", "--augmented", "0",
+        "--vectors", str(tmp_path / "vectors.parquet"), "--embedding_size", "16", "--epochs", "8",
+        "--hidden_size", "16", "--learning_rate", "1e-2", "--batch_size", "16",
+        "--vocabulary_size", "30", "--dev", str(files / "dev.parquet"),
+    ])  # fmt: skip
+    assert scores(tmp_path / "words")["accuracy of the first tier, dev"] > 0.9
+    assert (tmp_path / "words" / "tokenizer.json").exists()
+
+
+def test_a_second_tier_can_learn_from_others(files, trained, tmp_path):
+    finetune.main([
+        "--train", str(files / "train.parquet"), "--encoder", str(trained / "encoder"),
+        "--teacher", str(trained / "second_tier"), "--unlabeled", str(files / "domain.parquet"),
+        "--unlabeled_rows", "100", "--output", str(tmp_path / "again"), "--epochs", "8",
+        "--learning_rate", "3e-3", "--average", "0.9", "--dev", str(files / "dev.parquet"),
+    ])  # fmt: skip
+    assert scores(tmp_path / "again")["accuracy, dev"] > 0.9
+
+
+def test_a_cascade_needs_rows_to_choose_a_threshold_on(files, tmp_path):
+    with pytest.raises(RefusedError, match="expected --held_out sentences"):
+        distill.main([
+            "--train", str(files / "train.parquet"), "--teacher", str(tmp_path / "t"),
+            "--output", str(tmp_path / "f"), "--cascade", "x",
+        ])  # fmt: skip
