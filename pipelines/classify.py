@@ -116,8 +116,9 @@ def main(arguments: Sequence[str]) -> int:
     stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
     stated["input"] = tuple(ours.input)
     stated["columns"] = tuple(ours.columns.split(",")) if ours.columns else None
-    prepared = job.prepare(job.Options(**stated))
     beam_options = PipelineOptions(beam_arguments)
+    local = running.is_in_process(beam_options)
+    prepared = job.prepare(job.Options(**stated), local=local)
     store = job.open_output(prepared)
     pipeline = running.new_pipeline(beam_options)
     prepared.build(pipeline, running.workers(beam_options))

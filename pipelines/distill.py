@@ -26,20 +26,11 @@ def parser() -> Parser:
     """The command line."""
     result = Parser(prog="pipelines.distill", description=DESCRIPTION)
     result.add_argument("--teacher", required=True, metavar="DIR", help="a second tier")
-    result.add_argument("--train", required=True, metavar="PARQUET", help="texts and labels")
-    result.add_argument("--output", required=True, metavar="DIR")
     result.add_argument(
         "--unlabeled", action="append", default=[], metavar="PARQUET",
         help="texts of the domain, cut into sentences; may be given more than once",
     )  # fmt: skip
-    result.add_argument("--dev", metavar="PARQUET", help="scored once, at the end")
-    result.add_argument("--text_column", default="text", metavar="NAME")
-    result.add_argument("--label_column", default="label", metavar="NAME")
-    result.add_argument(
-        "--held_out", type=int, default=0, metavar="N",
-        help="whole sentences to set aside; the same as the teacher's with the same seed",
-    )  # fmt: skip
-    result.add_argument("--held_out_seed", type=int, default=0, metavar="N")
+    command_line.add_data_arguments(result)
     result.add_argument(
         "--augment", default="mask,ngram,join", metavar="KINDS", help="kinds of augmented texts"
     )

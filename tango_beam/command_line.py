@@ -108,6 +108,20 @@ def as_given(module: str, arguments: Sequence[str]) -> str:
     return f"python -m {module} {shlex.join(arguments)}"
 
 
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options on data that fine-tuning and distillation share."""
+    parser.add_argument("--train", required=True, metavar="PARQUET", help="texts and labels")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--dev", metavar="PARQUET", help="scored once, at the end")
+    parser.add_argument("--text_column", default="text", metavar="NAME")
+    parser.add_argument("--label_column", default="label", metavar="NAME")
+    parser.add_argument(
+        "--held_out", type=int, default=0, metavar="N",
+        help="whole sentences to set aside; the same ones for the same seed",
+    )  # fmt: skip
+    parser.add_argument("--held_out_seed", type=int, default=0, metavar="N")
+
+
 def talk(name: str) -> None:
     """Lets one of our own loggers through: long work says how far it is, on standard error."""
     logger = logging.getLogger(name)

@@ -116,8 +116,13 @@ class Job:
         _ = tuple(stored) | "Manifest" >> Commit(output)
 
 
-def prepare(options: Options) -> Job:
+def prepare(options: Options, *, local: bool = True) -> Job:
     """Checks everything that can be checked before any row is scored.
+
+    Args:
+      options: as given.
+      local: the models run on this machine; elsewhere `auto` finds the device where they do, while
+        the precision is settled here, since every worker must give the same scores.
 
     Raises:
       RefusedError: says what was expected and what was found.
@@ -127,7 +132,7 @@ def prepare(options: Options) -> Job:
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
-    device = _or_refuse(models.resolve_device, options.device)
+    device = _or_refuse(models.resolve_device, options.device) if local else options.device
     precision = _or_refuse(models.resolve_precision, options.precision, device)
     schema = inputs.read_schema(options.schema) if options.schema else None
     found = inputs.inspect(

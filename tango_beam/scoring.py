@@ -78,8 +78,10 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     outputs, padded = _outputs(model, tokens, rows, errors)
     fine = np.flatnonzero(~np.isin(rows, list(errors)))
     answers = model.decode(outputs[fine])
+    # This tier's tokens have done their work; copying them along would cost more than the rows.
+    kept = records.drop(batch, records.TOKENS)
     answered = _Answered(
-        rows=batch if len(fine) == batch.num_rows else batch.take(pa.array(rows[fine])),
+        rows=kept if len(fine) == batch.num_rows else kept.take(pa.array(rows[fine])),
         answers=answers,
         tokens=tokens if len(fine) == len(tokens) else tokens.take(fine),
     )

@@ -108,7 +108,7 @@ def resolve_precision(precision: str, device: str) -> str:
     if precision != "auto":
         return precision
     if device == "cuda":
-        native = torch.cuda.get_device_capability()[0] >= 8
+        native = not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] >= 8
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"

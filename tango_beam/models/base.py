@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import routing
-from tango_beam.models.tokens import Tokens
+from tango_beam.models.tokens import TextTokenizer, Tokens
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,33 @@ class Model(Protocol):
 
 
 class Classifier:
-    """Decoding shared by the models that answer with one of a set of labels.
+    """What the families share that answer with one of a set of labels.
 
     Attributes:
+      labels: the labels' names, in the order of the outputs.
+      tokenizer: makes the tokens.
+      network: a torch module.
       temperature: divides the logits before the softmax (Guo et al., 2017).
     """
 
     labels: tuple[str, ...]
+    tokenizer: TextTokenizer
+    network: Any
     temperature: float = 1.0
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer."""
+        return self.tokenizer.fingerprint
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the network has."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
+        """Tokenizes string columns without nulls, one text or two a row."""
+        return self.tokenizer(texts, pairs)
 
     def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
         """Max-softmax confidence over labels (TangoBERT, section 3)."""
@@ -99,7 +118,7 @@ class Classifier:
         )
 
 
-def describe(model: Any) -> str:
+def describe(model: Model) -> str:
     """One line on a loaded model, for logs and reports."""
     kind = type(model).__name__
     return f"{kind}, {model.parameters:,} parameters, {model.precision}, {model.device}"

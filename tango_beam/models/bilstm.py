@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -135,17 +134,6 @@ class BiLSTM(Classifier):
         self.device, self.precision = device, precision
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.network = network.to(device=device, dtype=dtype).eval()
-
-    @property
-    def vocabulary(self) -> str:
-        return self.tokenizer.fingerprint
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
-        return self.tokenizer(texts, pairs)
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         # One exact length where there are rows enough: then both directions run in one call.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -42,17 +41,6 @@ class Transformer(Classifier):
         self._segments = "token_type_ids" in tokenizer.model_input_names
         self.device, self.precision = device, precision
         self.network = network.to(device).eval()
-
-    @property
-    def vocabulary(self) -> str:
-        return self.tokenizer.fingerprint
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
-        return self.tokenizer(texts, pairs)
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         budget = 1 << 16 if self.device == "cuda" else 1 << 12
