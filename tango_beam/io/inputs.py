@@ -72,6 +72,9 @@ def inspect(
         planned, whole, broken = _inspect_parquet(found, allow_broken_files)
     else:
         planned, whole, broken = _inspect_jsonl(found, schema, allow_broken_files)
+    twice = sorted({name for name in whole.names if whole.names.count(name) > 1})
+    if twice:
+        raise RefusedError(f"{found[0].path}: expected distinct column names, found {twice} twice")
     _check_text_columns(whole, text_columns, planned[0].file.path)
     chosen = _choose(whole, columns, text_columns)
     return Inputs(tuple(_cut(planned, limit)), chosen, whole, tuple(broken))

@@ -161,8 +161,10 @@ class SliceReader:
             taken_in = stream.stored
             for block in stream.blocks(stop):
                 parsed = _parse(block, self._run.row_schema)
-                # A compressed file's progress goes by its stored bytes: its length is not known.
-                weight, taken_in = stream.stored - taken_in, stream.stored
+                weight = max(len(block.data), block.line_bytes)
+                if self._run.files[index].file.compression:
+                    # Its length is not known: progress goes by its bytes as stored.
+                    weight, taken_in = stream.stored - taken_in, stream.stored
                 yield self._parsed(parsed, index, reading, weight)
         finally:
             if not self._open or stream is not self._open[1]:
