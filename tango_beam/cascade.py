@@ -9,13 +9,14 @@ record batches ──> tier 1 ──┬─ simple ──────────
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from tango_beam import batching, coders, records, scoring  # noqa: F401 - registers the coder
+from tango_beam import batching, coders, models, scoring  # noqa: F401 - registers the coder
 from tango_beam.config import CascadeConfig
 from tango_beam.tier import COMPLEX, FAILED, Compute, ScoreTier
 
@@ -24,7 +25,12 @@ from tango_beam.tier import COMPLEX, FAILED, Compute, ScoreTier
 BYTES_PER_ROW = 4096
 
 
-class CascadeOutput(NamedTuple):
+class _Collections(NamedTuple):
+    branches: tuple[PCollection, ...]
+    failures: tuple[PCollection, ...]
+
+
+class CascadeOutput(_Collections):
     """What `Cascade` gives: PCollections of record batches.
 
     Attributes:
@@ -32,29 +38,25 @@ class CascadeOutput(NamedTuple):
       failures: rows on which a tier's model failed, with stage and error, one for each tier.
     """
 
-    branches: tuple[PCollection, ...]
-    failures: tuple[PCollection, ...]
-
     @property
     def simple(self) -> PCollection:
         """Rows that the first tier answers."""
         return self.branches[0]
 
-    @property
+    @cached_property
     def complex(self) -> PCollection:
         """Rows that were escalated and answered."""
         if len(self.branches) == 2:
             return self.branches[1]
-        return self.branches[1:] | "FlattenComplex" >> beam.Flatten(
-            pipeline=self.branches[0].pipeline
-        )
+        pipeline = self.branches[0].pipeline
+        return self.branches[1:] | "FlattenComplex" >> beam.Flatten(pipeline=pipeline)
 
-    @property
+    @cached_property
     def failed(self) -> PCollection:
         """Rows without an answer; their columns, the stage and the error."""
         return self.failures | "FlattenFailed" >> beam.Flatten()
 
-    @property
+    @cached_property
     def answered(self) -> PCollection:
         """Simple and complex rows in one PCollection.
 
@@ -102,12 +104,15 @@ class Cascade(beam.PTransform):
     ) -> None:
         super().__init__()
         self._config, self._compute = config, compute
+        if fingerprint is None:
+            device = models.resolve_device(compute.device)
+            fingerprint = config.fingerprint(models.resolve_precision(compute.precision, device))
         self._roles = [
             scoring.TierRole(
                 number=number,
                 threshold=tier.threshold,
                 first_threshold=config.threshold,
-                cascade=fingerprint or config.fingerprint(compute.precision),
+                cascade=fingerprint,
                 text_column=text_column,
                 text_pair_column=text_pair_column,
                 prefix=prefix,

@@ -142,6 +142,10 @@ def run_main(main: Callable[[], int]) -> None:
     except JobError as error:
         print(f"failed: {error}", file=sys.stderr)
         code = FAILED
+    except (OSError, ValueError) as error:
+        logging.getLogger(__name__).debug("failed", exc_info=error)
+        print(f"failed: {error}", file=sys.stderr)
+        code = FAILED
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except Interrupted as error:

@@ -28,6 +28,7 @@ class TierConfig:
       max_length: tokens read of a text; None for as many as the checkpoint allows.
       tokenizer: folder of the tokenizer, where it is not `source`.
       batch_rows: rows scored together, from which the micro-batches are cut.
+      revision: commit of a Hugging Face id; settled at launch, so that all workers load one.
     """
 
     source: str
@@ -36,6 +37,7 @@ class TierConfig:
     max_length: int | None = None
     tokenizer: str | None = None
     batch_rows: int = 8192
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -109,7 +111,7 @@ class CascadeConfig:
         parts: list[Any] = [precision]
         for tier in self.tiers:
             folders = dict.fromkeys([tier.source, tier.tokenizer or tier.source])
-            digests = [_digest(source) for source in folders]
+            digests = [_digest(source, tier.revision) for source in folders]
             parts.append([digests, tier.temperature, tier.max_length])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -120,11 +122,11 @@ class CascadeConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _digest(source: str) -> str:
-    """Hash over the scoring files of a checkpoint folder; a hub id stands for itself."""
+def _digest(source: str, revision: str | None) -> str:
+    """Hash over the scoring files of a checkpoint folder; of a hub id, its name and commit."""
     folder = Path(source)
     if not folder.is_dir():
-        return source
+        return f"{source}@{revision}"
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in _SCORING_SUFFIXES and path.name not in _NOT_SCORING:
@@ -158,6 +160,9 @@ def load_cascade(name: str) -> CascadeConfig:
     path = folder / CASCADE_FILE
     try:
         stored = json.loads(path.read_text())
+        unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate"})
+        if unknown:
+            raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
         tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
         return CascadeConfig(
             tiers=tiers,
@@ -173,7 +178,7 @@ def load_cascade(name: str) -> CascadeConfig:
 
 
 def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
-    known = {"threshold", "temperature", "max_length", "batch_rows"}
+    known = {"threshold", "temperature", "max_length", "batch_rows", "revision"}
     unknown = set(entry) - known - {"path", "hub", "tokenizer"}
     if unknown or ("path" in entry) == ("hub" in entry):
         raise RefusedError(

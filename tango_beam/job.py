@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tango_beam import models, records
 from tango_beam.cascade import Cascade
@@ -20,7 +21,7 @@ from tango_beam.io.read import DEAD, ReadRecords
 from tango_beam.io.run import Run
 from tango_beam.io.store import Store
 from tango_beam.io.write import Sink
-from tango_beam.models.checkpoints import labels_of
+from tango_beam.models.checkpoints import labels_of, revision_of
 from tango_beam.tier import Compute
 
 
@@ -144,11 +145,14 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         limit=options.limit,
         allow_broken_files=options.allow_broken_files,
     )
+    output_schema = _output_schema(options, cascade, found.schema)
+    if options.output_format != "jsonl":
+        _refuse_for_parquet(output_schema)
     run = Run(
         files=found.files,
         row_schema=found.row_schema,
         input_schema=found.schema,
-        output_schema=_output_schema(options, cascade, found.schema),
+        output_schema=output_schema,
         text_columns=options.text_columns,
         output_format="jsonl" if options.output_format == "jsonl" else "parquet",
         checkpoint_bytes=options.checkpoint_bytes,
@@ -168,8 +172,19 @@ def open_output(job: Job) -> Store:
     Raises:
       RefusedError: it holds something, or cannot be written.
     """
-    store = Store(job.options.output)
-    store.prepare(job.options.overwrite)
+    output = job.options.output
+    try:
+        store = Store(output)
+        inside = [entry.file.path for entry in job.run.files if store.holds(entry.file.path)]
+        if inside:
+            raise RefusedError(f"--output {output}: expected no input in it, found {inside[0]}")
+        store.prepare(job.options.overwrite)
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, RefusedError):
+            raise
+        raise RefusedError(
+            f"--output {output}: expected a directory to write in, found {error}"
+        ) from error
     job.run.save(store)
     return store
 
@@ -191,7 +206,8 @@ def resolve_cascade(options: Options) -> CascadeConfig:
     if options.max_length is not None:
         cascade = cascade.with_max_length(options.max_length)
     _refuse_other_labels(cascade)
-    return cascade
+    pinned = (replace(t, revision=t.revision or revision_of(t.source)) for t in cascade.tiers)
+    return replace(cascade, tiers=tuple(pinned))
 
 
 def _pair_of_tiers(options: Options) -> CascadeConfig:
@@ -252,6 +268,19 @@ def _output_schema(options: Options, cascade: CascadeConfig, schema: pa.Schema) 
         source=options.source_columns,
         prefix=options.answer_prefix,
     )
+
+
+def _refuse_for_parquet(schema: pa.Schema) -> None:
+    """Refuses a column that Parquet cannot hold, such as a struct without fields."""
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowException as error:
+            raise RefusedError(
+                f"column {field.name}: expected a type that Parquet can hold, found {field.type} "
+                f"({error}); write --output_format jsonl, leave it out with --columns, or state "
+                "its type with --schema"
+            ) from error
 
 
 def _describe_cascade(cascade: CascadeConfig, precision: str) -> dict[str, Any]:

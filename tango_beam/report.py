@@ -29,6 +29,7 @@ class Watch:
         self._console = Console(stderr=True)
         self._shown: Progress | None = None
         self._started = self._looked = time.monotonic()
+        self._from_storage = 0.0, 0
         progress.board.clear()
 
     def __enter__(self) -> Watch:
@@ -72,13 +73,14 @@ class Watch:
 
     def _from_receipts(self) -> tuple[float, int]:
         now = time.monotonic()
-        if now - self._looked < 2:
-            return 0.0, 0
-        self._looked = now
-        names = self._store.names(receipts.FOLDER)
-        done = receipts.committed(names)
-        rows = [int(n.split(".")[-3]) for n in receipts.of_attempts(names, done) if ".read." in n]
-        return len(done) / self._items, sum(rows)
+        if now - self._looked >= 2:
+            self._looked = now
+            names = self._store.names(receipts.FOLDER)
+            done = receipts.committed(names)
+            kept = receipts.of_attempts(names, done)
+            rows = sum(int(name.split(".")[-3]) for name in kept if ".read." in name)
+            self._from_storage = len(done) / self._items, rows
+        return self._from_storage
 
 
 def summary(manifest: dict[str, Any], output: str, seconds: float) -> Table:

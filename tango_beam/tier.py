@@ -39,6 +39,7 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
         max_length=tier.max_length,
         temperature=tier.temperature,
         tokenizer=tier.tokenizer,
+        revision=tier.revision,
     )
 
 

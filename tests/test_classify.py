@@ -141,8 +141,9 @@ def test_broken_rows_become_dead_letters_and_nothing_is_lost(
         line = whole[letter["offset"] :].split(b"\n", 1)[0]
         assert letter["file"] == str(path)
         assert letter["raw_encoding"] == ("base64" if b"\xff" in line else "utf-8")
-        if "null" not in letter["error"]:
-            assert letter["raw_bytes"] == len(line)
+        assert letter["raw_bytes"] == len(line)
+        if letter["raw_encoding"] == "utf-8":
+            assert letter["raw"].encode() == line
         assert expected[line] in letter["error"]
     assert len(letters) == len(BROKEN)
 
@@ -200,6 +201,52 @@ def test_limit_reads_the_first_rows(job, rng, tmp_path, name):
     _, found, _, manifest = job(path, options=["--limit", "25"])
     assert sorted(row["id"] for row in found) == list(range(25))
     assert manifest["rows"]["read"] == 25
+
+
+@pytest.mark.parametrize("checkpoint", [1 << 25, 600])
+def test_compressed_and_plain_files_together_are_read_once_each(job, rng, tmp_path, checkpoint):
+    rows = corpus(rng, 160)
+    for number, suffix in enumerate([".jsonl.gz", ".jsonl.zst", ".jsonl", ".jsonl.gz"]):
+        write_jsonl(tmp_path / f"{number}{suffix}", rows[40 * number : 40 * number + 40])
+    code, found, letters, manifest = job(
+        tmp_path / "*.jsonl*", options=["--checkpoint_bytes", str(checkpoint)]
+    )
+    assert code == 0
+    accounted(found, letters, manifest)
+    assert sorted(row["id"] for row in found) == list(range(160))
+
+
+def test_a_truncated_file_between_others_is_listed_once(job, tmp_path):
+    rng = np.random.default_rng(6)
+    rows = [{"id": n, "text": f"good {rng.bytes(30).hex()}"} for n in range(9000)]
+    for number in range(3):
+        path = tmp_path / f"{number}.jsonl.gz"
+        write_jsonl(path, rows[3000 * number : 3000 * number + 3000])
+    truncated(tmp_path / "1.jsonl.gz", 0.8)
+    code, found, letters, manifest = job(
+        tmp_path / "*.gz", options=["--allow_broken_files", "--checkpoint_bytes", "50000"]
+    )
+    assert code == 0
+    accounted(found, letters, manifest)
+    assert len(manifest["broken_files"]) == 1
+    ids = [row["id"] for row in found]
+    assert len(ids) == len(set(ids))
+    assert set(range(3000)) | set(range(6000, 9000)) < set(ids)
+
+
+def test_symbolic_links_are_files_too(job, rng, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_jsonl(tmp_path / "in" / "a.jsonl", corpus(rng, 5))
+    (tmp_path / "in" / "b.jsonl").symlink_to(write_jsonl(tmp_path / "x.jsonl", corpus(rng, 6)))
+    assert job(tmp_path / "in" / "*.jsonl")[3]["rows"]["read"] == 11
+
+
+def test_a_later_file_may_have_nulls_where_the_first_may_not(job, tmp_path):
+    strict = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
+    pq.write_table(pa.table({"id": [1], "text": ["good"]}, schema=strict), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": [None, 2], "text": ["a", "b"]}), tmp_path / "b.parquet")
+    _, found, _, _ = job(tmp_path / "*.parquet")
+    assert {row["id"] for row in found} == {1, 2, None}
 
 
 def test_limit_on_parquet_reads_the_first_rows(job, rng, tmp_path):
@@ -289,6 +336,19 @@ def test_overwrite_touches_nothing_but_a_run(job, rng, tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
+def test_overwrite_takes_nobody_elses_parts_and_no_input(job, rng, tmp_path):
+    table = pa.Table.from_pylist(corpus(rng, 5))
+    (tmp_path / "corpus").mkdir()
+    path = tmp_path / "corpus" / "part-0.parquet"
+    pq.write_table(table, path)
+    other = write_jsonl(tmp_path / "in.jsonl", corpus(rng, 5))
+    with pytest.raises(RefusedError, match=r"nothing else, found part-0\.parquet"):
+        job(other, output=tmp_path / "corpus", options=["--overwrite"])
+    with pytest.raises(RefusedError, match="expected no input in it"):
+        job(path, output=tmp_path / "corpus", options=["--overwrite"])
+    assert pq.read_table(path).equals(table)
+
+
 def truncated(path, share=0.5):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
@@ -366,6 +426,9 @@ def refusals():
         "dead fraction": ([text], ["--max_dead_fraction", "2"], "expected 0 to 1, found 2"),
         "schema": ([text], ["--schema", "{tmp}/none.json"], "expected a JSON object of column"),
         "value": ([text], ["--limit", "many"], "invalid int value"),
+        "array": ([b'[{"text": "a"}]'], [], "expected lines that are JSON objects.*no object"),
+        "empty struct": ([{"text": "a", "m": {}}], [], "column m: expected a type that Parquet"),
+        "protocol": ([text], ["--output", "foo://x"], "expected a directory to write in"),
         "output": ([text], ["--output", "/dev/null/x"], "expected a directory to write in"),
     }
 

@@ -51,7 +51,7 @@ def commit(store: Store) -> None:
     Raises:
       JobError: a checkpoint is missing, or the sums do not match.
     """
-    if store.exists(MANIFEST):
+    if store.exists(MANIFEST) or store.exists(FAILURE):
         _clean(store)
         return
     run = load_run(store)

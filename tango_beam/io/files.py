@@ -70,7 +70,8 @@ def _match(pattern: str) -> list[tuple[str, dict[str, Any]]]:
             details = {name: info for name, info in every.items() if not _passed_over(name, root)}
         else:
             matches = system.glob(path, detail=True)
-            details = {name: info for name, info in matches.items() if info["type"] == "file"}
+            # A listing calls a symbolic link "other", also one to a file.
+            details = {name: system.info(name) for name in matches if system.isfile(name)}
     except (OSError, ValueError, ImportError) as error:
         raise RefusedError(f"--input {pattern}: expected a readable path, found {error}") from error
     return [(_url(system, name), info) for name, info in details.items()]

@@ -105,7 +105,10 @@ def _choose(
 ) -> pa.Schema:
     # Arrow cannot filter views yet; they hold the same values as plain strings and binaries.
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    schema = pa.schema([field.with_type(plain.get(field.type, field.type)) for field in schema])
+    schema = pa.schema(
+        # The first file may forbid nulls where a later one has them.
+        [(field.name, plain.get(field.type, field.type)) for field in schema]
+    )
     if columns is None:
         return schema
     for name in columns:
@@ -215,8 +218,10 @@ def _sample(file: InputFile, count: int) -> tuple[list[dict[str, Any]], str]:
                 except orjson.JSONDecodeError as error:
                     complaint = complaint or f"{line[:60]!r} ({error})"
                     continue
-                if isinstance(row, dict):
-                    rows.append(row)
+                if not isinstance(row, dict):
+                    complaint = complaint or f"{line[:60]!r} (no object)"
+                    continue
+                rows.append(row)
                 if len(rows) >= count:
                     return rows, complaint
     except OSError:

@@ -2,7 +2,8 @@
 
 What JSON has no word for: binary becomes a base64 string, decimals a string of their digits,
 timestamps, dates and times a string in ISO 8601 (nanoseconds and time zone kept), durations an
-integer of their unit, NaN and infinities null, maps a list of pairs.
+integer of their unit, NaN and infinities null, maps a list of objects with
+key and value.
 """
 
 from __future__ import annotations
@@ -22,13 +23,7 @@ def dump_rows(batch: pa.RecordBatch) -> list[bytes]:
     plain = pa.RecordBatch.from_arrays(
         [_plain(column) for column in batch.columns], names=batch.schema.names
     )
-    try:
-        rows = plain.to_pylist()
-    except UnicodeDecodeError:
-        rows = pa.RecordBatch.from_arrays(
-            [_readable(column) for column in plain.columns], names=batch.schema.names
-        ).to_pylist()
-    return [orjson.dumps(row, default=_word) for row in rows]
+    return [orjson.dumps(row, default=_word) for row in plain.to_pylist()]
 
 
 def _word(value: Any) -> Any:
@@ -40,9 +35,12 @@ def _word(value: Any) -> Any:
 
 
 def _readable(column: pa.Array) -> pa.Array:
-    """A string column with base64 in place of what is no UTF-8; others as they are."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    """A string column with base64 in place of what is no UTF-8."""
+    try:
+        column.validate(full=True)
         return column
+    except pa.ArrowInvalid:
+        pass
     large = pa.types.is_large_string(column.type)
     values = column.view(pa.large_binary() if large else pa.binary()).to_pylist()
     return pa.array([None if value is None else _text(value) for value in values], pa.string())
@@ -58,6 +56,8 @@ def _text(value: bytes) -> str:
 def _plain(column: pa.Array) -> pa.Array:
     """The column with temporal types, at any depth, in a form that JSON can hold."""
     kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _readable(column)
     if pa.types.is_timestamp(kind) or pa.types.is_time(kind) or pa.types.is_date(kind):
         text = pc.cast(column, pa.string())
         return pc.replace_substring(text, " ", "T") if pa.types.is_timestamp(kind) else text
@@ -72,6 +72,10 @@ def _plain(column: pa.Array) -> pa.Array:
         fields = [_plain(column.field(index)) for index in range(kind.num_fields)]
         names = [kind.field(index).name for index in range(kind.num_fields)]
         return pa.StructArray.from_arrays(fields, names, mask=column.is_null())
+    if pa.types.is_map(kind):
+        return _plain(column.cast(pa.list_(pa.struct([kind.key_field, kind.item_field]))))
+    if pa.types.is_fixed_size_list(kind):
+        return _plain(column.cast(pa.list_(kind.value_field)))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         values = _plain(column.flatten())
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)

@@ -95,7 +95,13 @@ class LineStream:
                 yield Block(self._buffer[:cut], self._offset)
                 self._advance(cut)
             elif len(self._buffer) > MAX_LINE_BYTES:
-                yield self._too_long()
+                # The range ends within the long line; whole lines may stand before it.
+                before = self._buffer.rfind(b"\n") + 1
+                if before:
+                    yield Block(self._buffer[:before], self._offset)
+                    self._advance(before)
+                else:
+                    yield self._too_long()
             elif not self._fill():
                 if self._buffer:
                     yield Block(self._buffer, self._offset)

@@ -86,13 +86,15 @@ def plan_items(files: Sequence[PlannedFile], checkpoint_bytes: int) -> list[Item
     if checkpoint_bytes < 1:
         raise ValueError(f"expected checkpoint_bytes of at least 1, found {checkpoint_bytes}")
     items: list[Item] = []
-    pending: list[tuple[Slice, int]] = []
+    pending: list[Slice] = []
+    held = 0
 
     def flush() -> None:
+        nonlocal held
         if pending:
-            weight = sum(weight for _, weight in pending)
-            items.append(Item(tuple(piece for piece, _ in pending), weight))
-            pending.clear()
+            items.append(Item(tuple(pending), held))
+        pending.clear()
+        held = 0
 
     for index, planned in enumerate(files):
         if planned.file.compression:
@@ -101,9 +103,10 @@ def plan_items(files: Sequence[PlannedFile], checkpoint_bytes: int) -> list[Item
             items.append(Item((stream,), max(1, planned.file.size), stream=True))
             continue
         for piece, weight in _pieces(index, planned, checkpoint_bytes):
-            if sum(held for _, held in pending) + weight > checkpoint_bytes:
+            if held + weight > checkpoint_bytes:
                 flush()
-            pending.append((piece, weight))
+            pending.append(piece)
+            held += weight
     flush()
     return items
 

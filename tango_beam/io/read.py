@@ -119,13 +119,15 @@ class _Read(beam.DoFn):
             if not tracker.try_claim(position):
                 return
             if position in self._done:
-                position += 1
+                position = position + 1 if item.stream else plan.number(index + 1)
                 continue
             more = yield from self._checkpoint(item, position)
-            position = position + 1 if more else plan.number(index + 1)
+            following = position + 1 if more else plan.number(index + 1)
+            if following - 1 > position and not tracker.try_claim(following - 1):
+                return  # the rest of the item is nothing, and claimed so that nobody comes for it
+            position = following
             if position < stop:
-                # Ends the bundle here; the runner comes back with the rest. What is left of a
-                # finished item is claimed next time, and found to be nothing.
+                # Ends the bundle here; the runner comes back with the rest.
                 tracker.defer_remainder()
                 return
         tracker.try_claim(stop)

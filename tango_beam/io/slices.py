@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,14 +69,15 @@ class SliceReader:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._open: tuple[int, LineStream] | None = None
+        # File, where the next checkpoint must begin for the stream to serve it, stream.
+        self._open: tuple[int, int, LineStream] | None = None
         self._group: tuple[int, RowGroupStream] | None = None
 
     def close(self) -> None:
         """Closes what is open."""
         for held in (self._open, self._group):
             if held:
-                held[1].close()
+                held[-1].close()
         self._open = self._group = None
 
     def read(self, piece: Slice, reading: Reading) -> Iterator[Piece]:
@@ -119,13 +120,16 @@ class SliceReader:
 
     def _stream(self, piece: Slice, start: int, stop: int, reading: Reading) -> Iterator[Piece]:
         stream = self._continue(piece.file, start)
+        # Until this checkpoint is read whole the stream serves no other, this one again included.
+        self._open = (piece.file, -1, stream)
         yield from self._lines(stream, piece.file, stop, reading)
+        self._open = (piece.file, stop, stream)
 
     def stream_ended(self, piece: Slice) -> bool:
         """Whether a compressed file has no line left behind what was read of it."""
         if not self._open or self._open[0] != piece.file:
             return True  # it broke, and is not read any further
-        stream = self._open[1]
+        stream = self._open[-1]
         try:
             ended = stream.at_end or (piece.stop is not None and stream.offset >= piece.stop)
         except OSError:
@@ -145,12 +149,12 @@ class SliceReader:
         return stream
 
     def _continue(self, index: int, start: int) -> LineStream:
-        if self._open and self._open[0] == index and self._open[1].offset >= start:
-            return self._open[1]
+        if self._open and self._open[:2] == (index, start):
+            return self._open[-1]
         self.close()
         file = self._run.files[index].file
         stream = LineStream(input_files.Bytes(file), 0, COMPRESSED_READ_BYTES)
-        self._open = (index, stream)
+        self._open = (index, -1, stream)
         stream.skip_to(start)
         return stream
 
@@ -165,14 +169,21 @@ class SliceReader:
                 if self._run.files[index].file.compression:
                     # Its length is not known: progress goes by its bytes as stored.
                     weight, taken_in = stream.stored - taken_in, stream.stored
-                yield self._parsed(parsed, index, reading, weight)
+                yield self._parsed(parsed, block, index, reading, weight)
         finally:
-            if not self._open or stream is not self._open[1]:
+            if not self._open or stream is not self._open[-1]:
                 stream.close()
 
-    def _parsed(self, parsed: jsonl.Parsed, index: int, reading: Reading, weight: int) -> Piece:
+    def _parsed(
+        self, parsed: jsonl.Parsed, block: Block, index: int, reading: Reading, weight: int
+    ) -> Piece:
         chosen = parsed.batch.select(self._run.input_schema.names)
-        good, dead = _part(self._run, chosen, parsed.offsets, index, -1, reading)
+
+        def lines(rows: list[int]) -> pa.Array:
+            starts = (parsed.offsets[rows] - block.offset).tolist()
+            return pa.array([_line(block.data, start) for start in starts], pa.binary())
+
+        good, dead = _part(self._run, chosen, parsed.offsets, index, -1, reading, lines)
         if parsed.bad:
             offsets = np.array([line.offset for line in parsed.bad], np.int64)
             raw = pa.array([line.raw for line in parsed.bad], pa.binary())
@@ -209,11 +220,16 @@ class SliceReader:
             dead = _dead(lost, raw, errors, piece.file, piece.row_group, reading)
             yield _counted(None, dead, 0, reading)
         else:
-            offset = self._open[1].offset if self._open else piece.start
+            offset = self._open[-1].offset if self._open else piece.start
             size = self._run.files[piece.file].file.size
             entry |= {"read_up_to_byte": offset, "of_uncompressed": True, "file_bytes": size}
             self.close()
         reading.broken.append(entry)
+
+
+def _line(data: bytes, start: int) -> bytes:
+    end = data.find(b"\n", start)
+    return data[start : len(data) if end < 0 else end].rstrip(b"\r")
 
 
 def _parse(block: Block, schema: pa.Schema) -> jsonl.Parsed:
@@ -243,14 +259,15 @@ def _part(
     index: int,
     row_group: int,
     reading: Reading,
+    lines: Callable[[list[int]], pa.Array] | None = None,
 ) -> tuple[pa.RecordBatch | None, pa.RecordBatch | None]:
-    """Parts rows with a text from rows without one."""
+    """Parts rows with a text from rows without one; `lines` gives the raw records of rows."""
     reasons = _complaints(batch, run.text_columns)
     good, dead = batch, None
     if reasons:
         lost = sorted(reasons)
         kept = np.setdiff1d(np.arange(batch.num_rows), lost)
-        raw = raw_records(batch.take(pa.array(lost)))
+        raw = lines(lost) if lines else raw_records(batch.take(pa.array(lost)))
         errors = pa.array([reasons[row] for row in lost], pa.string())
         dead = _dead(rows[lost], raw, errors, index, row_group, reading)
         good, rows = batch.take(pa.array(kept)), rows[kept]

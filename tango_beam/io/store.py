@@ -34,6 +34,11 @@ class Store:
         names = {protocol} if isinstance(protocol, str) else set(protocol)
         self._aside = self._local or not names & _WHOLE_ON_CLOSE
 
+    def holds(self, url: str) -> bool:
+        """Whether another path lies in the directory."""
+        system, path = fsspec.core.url_to_fs(url)
+        return type(system) is type(self._fs) and f"{path}/".startswith(f"{self._root}/")
+
     def path(self, name: str = "") -> str:
         """Full path of a file in the directory."""
         return f"{self._root}/{name}" if name else self._root
@@ -101,14 +106,18 @@ class Store:
                 "--overwrite replaces an earlier run"
             )
         foreign = [name for name in found if not _of_a_run(name)]
+        if found and not set(found) & set(_MARKS):
+            foreign = found  # part files alone may be anybody's
         if foreign:
             raise RefusedError(
                 f"--output {self.url}: --overwrite replaces an earlier run and nothing else, "
                 f"found {_some(foreign)}"
             )
         try:
-            # The manifest goes first: while it is there the directory claims to be complete.
-            self.delete(sorted(found, key=lambda name: name != "_manifest.json"))
+            # The manifest goes first, since it claims that all is there; `_run.json` last, since it
+            # says whose directory this is if the clean-up is cut short.
+            order = {"_manifest.json": 0, "_run.json": 2}
+            self.delete(sorted(found, key=lambda name: order.get(name, 1)))
             for folder in (TEMPORARY, "_receipts", "_dead_letters"):
                 self.drop_folder(folder)
             self._fs.makedirs(self._root, exist_ok=True)
@@ -167,11 +176,14 @@ class Publication:
         return int(size)
 
 
+_MARKS = ("_run.json", "_manifest.json", "_failure.json")
+
+
 def _of_a_run(name: str) -> bool:
     top = name.split("/", 1)[0]
     parts = top.startswith("part-") and "/" not in name
     known = ("_dead_letters", "_receipts", "_audit", TEMPORARY)
-    return parts or top in known or name in ("_run.json", "_manifest.json", "_failure.json")
+    return parts or top in known or name in _MARKS
 
 
 def _some(names: list[str]) -> str:

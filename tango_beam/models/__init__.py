@@ -27,6 +27,7 @@ def load(
     max_length: int | None = None,
     temperature: float = 1.0,
     tokenizer: str | None = None,
+    revision: str | None = None,
 ) -> Model:
     """Loads a checkpoint, or returns the copy that this process holds already.
 
@@ -37,23 +38,29 @@ def load(
       max_length: reads at most so many tokens of a text.
       temperature: divides the logits before the softmax.
       tokenizer: folder of the tokenizer, where it is not `source`.
+      revision: commit of a Hugging Face id.
 
     Raises:
       ValueError: a checkpoint that does not fit; OSError: one that is not there.
     """
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    key = (source, device, precision, max_length, temperature, tokenizer)
+    key = (source, device, precision, max_length, temperature, tokenizer, revision)
     with _lock:
         if key not in _loaded:
-            model = _load(source, device, precision, max_length, tokenizer)
+            model = _load(source, device, precision, max_length, tokenizer, revision)
             model.temperature = temperature
             _loaded[key] = model
         return _loaded[key]
 
 
 def _load(
-    source: str, device: str, precision: str, max_length: int | None, tokenizer: str | None
+    source: str,
+    device: str,
+    precision: str,
+    max_length: int | None,
+    tokenizer: str | None,
+    revision: str | None,
 ) -> Model:
     # The families import here: torch and transformers take seconds, and only workers need them.
     from tango_beam.models import bilstm
@@ -69,7 +76,7 @@ def _load(
     from tango_beam.models import transformer
 
     return transformer.load_transformer(
-        source, device=device, precision=precision, max_length=max_length
+        source, device=device, precision=precision, max_length=max_length, revision=revision
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tango_beam.errors import RefusedError
 
@@ -23,13 +24,26 @@ def labels_of(source: str) -> tuple[str, ...]:
     folder = Path(source)
     if folder.is_dir():
         _refuse_folder(folder)
-        stored = json.loads((folder / "config.json").read_text())
+        try:
+            stored = json.loads((folder / "config.json").read_text())
+        except ValueError as error:
+            raise RefusedError(f"{folder / 'config.json'}: expected JSON, found {error}") from error
         if isinstance(stored.get("labels"), list):
             return tuple(stored["labels"])
     elif source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise RefusedError(
             f"tier {source}: expected a folder or a Hugging Face id, found no folder"
         )
+    config = _hub_config(source)
+    return tuple(config.id2label[index] for index in range(config.num_labels))
+
+
+def revision_of(source: str) -> str | None:
+    """The commit that a Hugging Face id stands for now; None for a folder."""
+    return None if Path(source).is_dir() else getattr(_hub_config(source), "_commit_hash", None)
+
+
+def _hub_config(source: str) -> Any:
     from transformers import AutoConfig
 
     from tango_beam.models.transformer import refuse_other_tasks
@@ -39,7 +53,7 @@ def labels_of(source: str) -> tuple[str, ...]:
         refuse_other_tasks(source, config)
     except (OSError, ValueError) as error:
         raise RefusedError(f"tier {source}: {str(error).splitlines()[0]}") from error
-    return tuple(config.id2label[index] for index in range(config.num_labels))
+    return config
 
 
 def _refuse_folder(folder: Path) -> None:

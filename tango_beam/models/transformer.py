@@ -83,6 +83,7 @@ def load_transformer(
     device: str = "cpu",
     precision: str = "fp32",
     max_length: int | None = None,
+    revision: str | None = None,
 ) -> Transformer:
     """Loads a checkpoint from a folder or a hub id, safetensors only, no remote code.
 
@@ -91,15 +92,17 @@ def load_transformer(
       device: `cpu` or `cuda`.
       precision: `fp32` or `bf16`; the weights are kept and computed in it.
       max_length: reads fewer tokens than the checkpoint allows; never more.
+      revision: commit of a hub id; the newest by default.
 
     Raises:
       ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
         are missing (it was never fine-tuned).
       OSError: no such folder or id, or no safetensors file there.
     """
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    at = {"revision": revision} if revision else {}
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
     refuse_other_tasks(source, config)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -110,6 +113,7 @@ def load_transformer(
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
+        **at,
     )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])

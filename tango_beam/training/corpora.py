@@ -69,7 +69,7 @@ def read_sentences(
 
 def sentences(texts: Iterable[str], min_words: int, max_words: int) -> Iterator[str]:
     """Sentences of `min_words` to `max_words` words."""
-    for text in texts:
+    for text in filter(None, texts):
         for piece in _SENTENCE_END.split(text):
             spaced = _PUNCTUATION.sub(r" \1 ", piece.lower().replace("n't", " n't"))
             sentence = _SPACE.sub(" ", spaced.replace("'s", " 's")).strip()

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +27,22 @@ class Holdout:
     held_out: npt.NDArray[np.int64]
 
 
-def _spans(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+Words = tuple[str, ...]
+
+
+def _rows_inside(words: Words, rows: Collection[Words], lengths: Sequence[int]) -> set[Words]:
+    """The rows that are runs of some words; only lengths that a row has are looked at."""
     count = len(words)
-    return {words[i:j] for i in range(count) for j in range(i + 1, count + 1)}
+    return {
+        words[start : start + length]
+        for length in lengths
+        for start in range(count - length + 1)
+        if words[start : start + length] in rows
+    }
+
+
+def _lengths(rows: Collection[Words]) -> list[int]:
+    return sorted({len(words) for words in rows})
 
 
 def whole_sentences(texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -42,13 +55,14 @@ def whole_sentences(texts: Sequence[str]) -> npt.NDArray[np.int64]:
       Row numbers, int64, ascending.
     """
     rows = [tuple(text.split()) for text in texts]
-    first: dict[tuple[str, ...], int] = {}
+    first: dict[Words, int] = {}
     for index, words in enumerate(rows):
         first.setdefault(words, index)
-    inside: set[tuple[str, ...]] = set()
+    lengths = _lengths(first)
+    inside: set[Words] = set()
     for words in sorted(first, key=len, reverse=True):
         if words not in inside:  # what lies in an inner row lies in the outer one too
-            inside |= {span for span in _spans(words) if span != words and span in first}
+            inside |= _rows_inside(words, first, lengths) - {words}
     return np.array([index for words, index in first.items() if words and words not in inside])
 
 
@@ -64,8 +78,11 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
     if count > len(whole):
         raise ValueError(f"expected at least {count} whole sentences, found {len(whole)}")
     held_out = np.sort(np.random.default_rng(seed).choice(whole, size=count, replace=False))
-    inside: set[tuple[str, ...]] = set()
+    rows = [tuple(text.split()) for text in texts]
+    known = set(rows)
+    lengths = _lengths(known)
+    inside: set[Words] = set()
     for index in held_out:
-        inside |= _spans(tuple(texts[index].split()))
-    keep = [index for index, text in enumerate(texts) if tuple(text.split()) not in inside]
+        inside |= _rows_inside(rows[index], known, lengths)
+    keep = [index for index, words in enumerate(rows) if words not in inside]
     return Holdout(train=np.array(keep, np.int64), held_out=held_out.astype(np.int64))

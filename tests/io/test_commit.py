@@ -1,5 +1,6 @@
 """Retries, lost pieces and second runs: what counts is what is in storage."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,8 +8,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from tango_beam import job, running
 from tango_beam.errors import JobError
-from tango_beam.io import commit, receipts
+from tango_beam.io import commit, plan, receipts
 from tango_beam.io.receipts import Receipt
+from tango_beam.io.slices import Reading, SliceReader
 from tango_beam.io.store import Store
 from tests.test_classify import accounted, corpus, read_output, write_jsonl
 
@@ -101,6 +103,33 @@ def test_commit_may_run_twice(prepared):
     before = json.dumps(store.read_json("_manifest.json"))
     commit.commit(store)
     assert json.dumps(store.read_json("_manifest.json")) == before
+
+
+def test_commit_may_run_twice_after_too_many_dead_rows(prepared, tmp_path):
+    prepared = dataclasses.replace(
+        prepared, run=dataclasses.replace(prepared.run, max_dead_fraction=0.0)
+    )
+    store = job.open_output(prepared)
+    run(prepared)
+    commit.commit(store)
+    assert store.exists("_failure.json")
+    assert not store.exists("_manifest.json")
+
+
+def test_a_compressed_checkpoint_read_again_has_its_rows_again(cascade, rng, tmp_path):
+    path = write_jsonl(tmp_path / "in.jsonl.gz", corpus(rng, 300))
+    options = job.Options((str(path),), str(tmp_path / "o"), str(cascade), checkpoint_bytes=3000)
+    reader = SliceReader(job.prepare(options).run)
+    whole = plan.Slice(0, -1, 0, None)
+
+    def rows(index):
+        reading = Reading(index, 1)
+        list(reader.read_stream(whole, index, reading))
+        return reading.rows
+
+    first, second = rows(0), rows(1)
+    assert 0 < first < 300
+    assert (rows(0), rows(0), rows(1)) == (first, first, second)
 
 
 def test_a_checkpoint_that_nobody_read_fails_the_job(prepared, without_commit):

@@ -52,6 +52,19 @@ def test_nested_values_are_treated_alike():
     assert dumped(nested.slice(2, 2)) == expected[2:]
 
 
+def test_maps_and_fixed_size_lists_are_treated_alike():
+    pairs = pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.duration("s")))
+    assert dumped(pairs) == [[{"key": "a", "value": 1}], None]
+    pair = pa.array([[1, 2], None], pa.list_(pa.timestamp("ns"), 2))
+    ends = ["1970-01-01T00:00:00.000000001", "1970-01-01T00:00:00.000000002"]
+    assert dumped(pair) == [ends, None]
+
+
+def test_invalid_utf8_deep_down_is_base64():
+    deep = pa.ListArray.from_arrays([0, 2], pa.array([b"ok", b"\xff"]).view(pa.string()))
+    assert dumped(deep) == [["ok", "/w=="]]
+
+
 def test_dictionaries_are_decoded():
     assert dumped(pa.array(["a", "b", "a"]).dictionary_encode()) == ["a", "b", "a"]
 

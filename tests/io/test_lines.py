@@ -58,6 +58,16 @@ def test_a_line_too_long_is_told_apart_and_the_next_ones_are_read(monkeypatch):
     assert b"".join(block.data for block in blocks if not block.too_long) == b"one\ntwo\n"
 
 
+def test_lines_before_one_that_is_too_long_are_read_also_when_the_range_ends_in_it(monkeypatch):
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
+    data = b"ok1\nok2\n" + b"x" * 5000 + b"\nok3\n"
+    blocks = list(LineStream(io.BytesIO(data), 0, 4096).blocks(2000))
+    assert [(block.data[:4], block.too_long) for block in blocks] == [
+        (b"ok1\n", False), (b"xxxx", True),
+    ]  # fmt: skip
+    assert blocks[0].data == b"ok1\nok2\n"
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b"a"])
 def test_small_files(data):
     assert b"".join(block.data for block in LineStream(io.BytesIO(data), 0, 4).blocks(None)) == data
