@@ -56,10 +56,10 @@ class FinetuneConfig:
 def start(
     encoder: str, labels: tuple[str, ...], config: FinetuneConfig, *, drop_unused: bool = False
 ) -> Transformer:
-    """An encoder with a fresh classification head, in float32.
+    """An encoder with a classification head, in float32.
 
     Args:
-      encoder: folder or Hugging Face id; a head that it may have is replaced.
+      encoder: folder or Hugging Face id; a head for as many labels is kept, else a new one made.
       labels: the labels' names.
       config: seed and max_length are read.
       drop_unused: leaves out the word pieces that no text ever gives, and their embeddings.
