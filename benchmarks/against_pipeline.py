@@ -1,5 +1,11 @@
-"""The job against `transformers.pipeline` on the second tier: `python -m benchmarks.against_pipeline`."""
+"""The job against `transformers.pipeline` on the second tier: `python -m benchmarks.against_pipeline`.
 
+Each runs in a process of its own, in turns (see benchmarks/overhead.py for why).
+"""
+
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,41 +15,65 @@ from tango_beam.config import load_cascade
 BARS = {"embedded threshold": 9, "first tier alone": 40}
 
 
+def theirs(texts: list[str], ours) -> dict[str, float]:
+    from transformers import pipeline
+
+    source = load_cascade(ours.cascade).tiers[-1].source
+    classify = pipeline(
+        "text-classification", model=source, device="cpu", batch_size=32, dtype="float32"
+    )
+    classify(texts[:64])
+    # It takes minutes: it answers one part of the texts in each round, all of them over all rounds.
+    share = -(-len(texts) // ours.rounds)
+    part = texts[ours.part * share : (ours.part + 1) * share]
+    started = time.perf_counter()
+    classify(part, truncation=True, max_length=256)
+    return {"pipeline": len(part) / (time.perf_counter() - started)}
+
+
+def cascade(texts: list[str], ours) -> dict[str, float]:
+    work = Path(ours.work)
+    path = common.write_parquet(work / "pipeline.parquet", texts)
+    common.run_job(path, work, ours.cascade, "--limit", "1000")
+    seconds, manifest = common.run_job(path, work, ours.cascade)
+    alone, _ = common.run_job(path, work, ours.cascade, "--threshold", "0")
+    return {
+        "embedded threshold": len(texts) / seconds,
+        "first tier alone": len(texts) / alone,
+        "escalated": manifest["rows"]["escalated"] / len(texts),
+    }
+
+
+def measure(what: str, part: int, ours) -> dict[str, float]:
+    command = [
+        sys.executable, "-m", "benchmarks.against_pipeline", "--data", ours.data, "--work",
+        ours.work, "--cascade", ours.cascade, "--rows", str(ours.rows), "--rounds",
+        str(ours.rounds), "--only", what, "--part", str(part),
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = common.arguments("Rows a second of the cascade over those of transformers.pipeline.")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("pipeline", "cascade"), help="measure one, print JSON")
+    parser.add_argument("--part", type=int, default=0, help="with --only pipeline")
     ours = parser.parse_args()
     common.quiet()
-    from transformers import pipeline
-
-    texts = common.repeated(common.dev_and_held_out(ours.data), ours.rows)
-    work = Path(ours.work)
-    path = common.write_parquet(work / "pipeline.parquet", texts)
-    source = load_cascade(ours.cascade).tiers[-1].source
-    theirs = pipeline(
-        "text-classification", model=source, device="cpu", batch_size=32, dtype="float32"
-    )
-    theirs(texts[:64])
-    common.run_job(path, work, ours.cascade, "--limit", "1000")
-    rates: dict[str, list[float]] = {"pipeline": [], **{name: [] for name in BARS}}
-    # The pipeline takes minutes: it answers one part of the texts in each round, all over all rounds.
-    share = -(-len(texts) // ours.rounds)
+    if ours.only:
+        texts = common.repeated(common.dev_and_held_out(ours.data), ours.rows)
+        print(json.dumps((theirs if ours.only == "pipeline" else cascade)(texts, ours)))
+        return
+    rounds = []
     for number in range(ours.rounds):
-        part = texts[number * share : (number + 1) * share]
-        started = time.perf_counter()
-        theirs(part, truncation=True, max_length=256)
-        rates["pipeline"].append(len(part) / (time.perf_counter() - started))
-        seconds, manifest = common.run_job(path, work, ours.cascade)
-        rates["embedded threshold"].append(len(texts) / seconds)
-        seconds, _ = common.run_job(path, work, ours.cascade, "--threshold", "0")
-        rates["first tier alone"].append(len(texts) / seconds)
-        escalated = manifest["rows"]["escalated"] / len(texts)
-        shown = ", ".join(f"{name} {values[-1]:,.0f}/s" for name, values in rates.items())
-        print(f"round {number + 1}: {shown}; {escalated:.1%} escalated", flush=True)
-    base = rates["pipeline"]
+        found = measure("pipeline", number, ours) | measure("cascade", number, ours)
+        rounds.append(found)
+        shown = ", ".join(f"{name} {found[name]:,.0f}/s" for name in ("pipeline", *BARS))
+        print(f"round {number + 1}: {shown}; {found['escalated']:.1%} escalated", flush=True)
     for name, bar in BARS.items():
-        ratio = common.middle([ours / one for ours, one in zip(rates[name], base, strict=True)])
+        ratio = common.middle([found[name] / found["pipeline"] for found in rounds])
         print(f"{name} / transformers.pipeline (fp32, batch 32) = {ratio:.1f} (bar: {bar})")
 
 

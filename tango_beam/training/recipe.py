@@ -180,6 +180,7 @@ def _save_cascade(recipe: Recipe, threshold: float, labels: tuple[str, ...], sha
         threshold=threshold,
         max_length=recipe.max_length,
         tokenizer=str(Path(recipe.teacher).resolve()) if shared else None,
+        batch_rows=16_384,
     )
     second = TierConfig(
         str(Path(recipe.teacher).resolve()), max_length=recipe.max_length, batch_rows=4096
