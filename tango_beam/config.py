@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,17 @@ def _digest(source: str, revision: str | None) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in _SCORING_SUFFIXES and path.name not in _NOT_SCORING:
+            status = path.stat()
             digest.update(path.name.encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(_file_digest(path, status.st_size, status.st_mtime_ns))
     return digest.hexdigest()
+
+
+@lru_cache
+def _file_digest(path: Path, size: int, modified: int) -> bytes:
+    """Hash of a file; size and time only tell the cache when it has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def embedded_cascades() -> list[str]:

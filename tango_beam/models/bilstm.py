@@ -23,7 +23,7 @@ from tango_beam.models.base import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
 MODEL_TYPE = "tango_beam_bilstm"
-ROWS_IN_A_TILE = 32
+ROWS_IN_A_TILE = 64
 
 
 @dataclass(frozen=True)
