@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import difflib
 import logging
 import os
@@ -158,6 +159,8 @@ def run_main(main: Callable[[], int]) -> None:
 
 def leave(code: int) -> None:
     """Ends the process now, threads of a pipeline that is being abandoned included."""
+    # Beam stops the runners that it started (Prism, a Flink job server) when the process exits.
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
