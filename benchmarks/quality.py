@@ -5,8 +5,8 @@ import numpy as np
 from benchmarks import common
 from tango_beam import models
 from tango_beam.config import load_cascade
+from tango_beam.models.bulk import logits_of
 from tango_beam.training import corpora, holdout
-from tango_beam.training.finetune import logits_of
 from tango_beam.training.recipe import cascade_scores
 
 

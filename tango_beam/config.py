@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tango_beam import routing
 from tango_beam.errors import RefusedError
 
 CASCADE_FILE = "cascade.json"
@@ -29,6 +30,7 @@ class TierConfig:
       max_length: tokens read of a text; None for as many as the checkpoint allows.
       tokenizer: folder of the tokenizer, where it is not `source`.
       batch_rows: rows scored together, from which the micro-batches are cut.
+      confidence: how sure the tier is: `max_softmax` (the paper's), `margin` or `entropy`.
       revision: commit of a Hugging Face id; settled at launch, so that all workers load one.
     """
 
@@ -38,6 +40,7 @@ class TierConfig:
     max_length: int | None = None
     tokenizer: str | None = None
     batch_rows: int = 8192
+    confidence: str = "max_softmax"
     revision: str | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +51,11 @@ class TierConfig:
         if not self.temperature > 0:
             raise RefusedError(
                 f"tier {self.source}: expected a temperature above 0, found {self.temperature}"
+            )
+        if self.confidence not in routing.CONFIDENCES:
+            raise RefusedError(
+                f"tier {self.source}: expected a confidence of {', '.join(routing.CONFIDENCES)}, "
+                f"found {self.confidence!r}"
             )
         if self.max_length is not None and self.max_length < 3:
             raise RefusedError(
@@ -113,7 +121,7 @@ class CascadeConfig:
         for tier in self.tiers:
             folders = dict.fromkeys([tier.source, tier.tokenizer or tier.source])
             digests = [_digest(source, tier.revision) for source in folders]
-            parts.append([digests, tier.temperature, tier.max_length])
+            parts.append([digests, tier.temperature, tier.max_length, tier.confidence])
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def fingerprint(self, precision: str) -> str:
@@ -186,7 +194,7 @@ def load_cascade(name: str) -> CascadeConfig:
 
 
 def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
-    known = {"threshold", "temperature", "max_length", "batch_rows", "revision"}
+    known = {"threshold", "temperature", "max_length", "batch_rows", "confidence", "revision"}
     unknown = set(entry) - known - {"path", "hub", "tokenizer"}
     if unknown or ("path" in entry) == ("hub" in entry):
         raise RefusedError(

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
+CONFIDENCES = ("max_softmax", "margin", "entropy")
+
 
 def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
     """Probabilities from logits, float32, shape [rows, labels]; computed in float64.
@@ -41,6 +43,30 @@ def margin(probabilities: FloatArray) -> FloatArray:
         return np.ones(len(probabilities), np.float32)
     best_two = np.partition(probabilities, -2, axis=1)[:, -2:]
     return best_two[:, 1] - best_two[:, 0]
+
+
+def confidence(probabilities: FloatArray, kind: str = "max_softmax") -> FloatArray:
+    """How sure a model is of its best label, float32, shape [rows], 0 to 1.
+
+    Args:
+      probabilities: shape [rows, labels].
+      kind: `max_softmax`, the best label's probability (TangoBERT, section 3); `margin`, how far it
+        is ahead of the next; `entropy`, 1 - H(p) / log(labels), which is 1 for a single certain
+        label and 0 where all are alike.
+
+    Raises:
+      ValueError: a kind that is none of these.
+    """
+    if kind == "max_softmax":
+        return probabilities.max(axis=1)
+    if kind == "margin":
+        return margin(probabilities)
+    if kind == "entropy":
+        wide = probabilities.astype(np.float64)
+        logs = np.log(np.maximum(wide, np.finfo(np.float64).tiny))
+        entropy = -(wide * logs).sum(axis=1) / np.log(max(2, wide.shape[1]))
+        return np.clip(1 - entropy, 0, 1).astype(np.float32)
+    raise ValueError(f"expected a confidence of {', '.join(CONFIDENCES)}, found {kind!r}")
 
 
 def is_complex(confidences: FloatArray, threshold: float) -> npt.NDArray[np.bool_]:

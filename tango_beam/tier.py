@@ -38,6 +38,7 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
         precision=compute.precision,
         max_length=tier.max_length,
         temperature=tier.temperature,
+        confidence=tier.confidence,
         tokenizer=tier.tokenizer,
         revision=tier.revision,
     )

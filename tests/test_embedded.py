@@ -8,8 +8,8 @@ import pytest
 from pipelines import classify
 from tango_beam import models
 from tango_beam.config import EMBEDDED, load_cascade
+from tango_beam.models.bulk import logits_of
 from tango_beam.training import corpora, holdout
-from tango_beam.training.finetune import logits_of
 from tests.test_classify import SCHEMAS
 
 EXAMPLE = SCHEMAS.parent / "examples" / "reviews.jsonl"

@@ -67,3 +67,29 @@ def test_a_threshold_outside_zero_to_one_is_refused(threshold):
 def test_nan_confidences_are_refused_not_routed():
     with pytest.raises(ValueError, match="without NaN"):
         routing.is_complex(np.array([np.nan], np.float32), 0.5)
+
+
+@pytest.mark.parametrize("kind", routing.CONFIDENCES)
+def test_a_confidence_lies_in_0_to_1_and_is_highest_where_the_model_is_certain(kind, rng):
+    spread = routing.softmax(rng.normal(size=(100, 4)).astype(np.float32) * 3)
+    even, certain = np.full((1, 4), 0.25, np.float32), np.eye(4, dtype=np.float32)[:1]
+    values = routing.confidence(np.concatenate([even, spread, certain]), kind)
+    assert values.dtype == np.float32
+    assert ((values >= 0) & (values <= 1)).all()
+    assert values.argmin() == 0
+    assert values[-1] == 1
+    assert kind == "max_softmax" or values[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_with_two_labels_every_confidence_orders_rows_alike(rng):
+    spread = routing.softmax(rng.normal(size=(200, 2)).astype(np.float32) * 3)
+    orders = [
+        np.argsort(routing.confidence(spread, kind), kind="stable") for kind in routing.CONFIDENCES
+    ]
+    assert (orders[0] == orders[1]).all()
+    assert (np.diff(routing.confidence(spread, "entropy")[orders[0]]) >= -1e-6).all()
+
+
+def test_an_unknown_confidence_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="max_softmax, margin, entropy"):
+        routing.confidence(np.full((1, 2), 0.5, np.float32), "vibes")

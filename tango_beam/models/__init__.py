@@ -26,6 +26,7 @@ def load(
     precision: str = "auto",
     max_length: int | None = None,
     temperature: float = 1.0,
+    confidence: str = "max_softmax",
     tokenizer: str | None = None,
     revision: str | None = None,
 ) -> Model:
@@ -37,6 +38,7 @@ def load(
       precision: `fp32`, `bf16`, or `auto` for bf16 where the hardware computes in it natively.
       max_length: reads at most so many tokens of a text.
       temperature: divides the logits before the softmax.
+      confidence: `max_softmax`, `margin` or `entropy`.
       tokenizer: folder of the tokenizer, where it is not `source`.
       revision: commit of a Hugging Face id.
 
@@ -45,11 +47,11 @@ def load(
     """
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    key = (source, device, precision, max_length, temperature, tokenizer, revision)
+    key = (source, device, precision, max_length, temperature, confidence, tokenizer, revision)
     with _lock:
         if key not in _loaded:
             model = _load(source, device, precision, max_length, tokenizer, revision)
-            model.temperature = temperature
+            model.temperature, model.confidence = temperature, confidence
             _loaded[key] = model
         return _loaded[key]
 

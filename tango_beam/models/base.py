@@ -41,6 +41,7 @@ class Model(Protocol):
     """
 
     temperature: float
+    confidence: str
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,12 +84,14 @@ class Classifier:
       tokenizer: makes the tokens.
       network: a torch module.
       temperature: divides the logits before the softmax (Guo et al., 2017).
+      confidence: kind of confidence, see `routing.confidence`.
     """
 
     labels: tuple[str, ...]
     tokenizer: TextTokenizer
     network: Any
     temperature: float = 1.0
+    confidence: str = "max_softmax"
 
     @property
     def vocabulary(self) -> str:
@@ -105,12 +108,12 @@ class Classifier:
         return self.tokenizer(texts, pairs)
 
     def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
-        """Max-softmax confidence over labels (TangoBERT, section 3)."""
+        """Best label and confidence in it (TangoBERT, section 3)."""
         probabilities = routing.softmax(outputs, self.temperature)
-        best, confidence = routing.top(probabilities)
+        best = probabilities.argmax(axis=1)
         return Answers(
             predictions=pa.array(self.labels).take(pa.array(best)),
-            confidences=confidence,
+            confidences=routing.confidence(probabilities, self.confidence),
             margins=routing.margin(probabilities),
             scores=pa.StructArray.from_arrays(
                 [pa.array(column) for column in probabilities.T.copy()], list(self.labels)

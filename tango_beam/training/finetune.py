@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tango_beam.models.bulk import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, readable_length
 from tango_beam.training import schedule, vocabulary
@@ -204,18 +205,6 @@ class _RunningMean:
     def keep(self) -> None:
         """Leaves the mean in place of the weights."""
         self._swap()
-
-
-def logits_of(model: Any, texts: list[str], window: int = 16_384) -> npt.NDArray[np.float32]:
-    """A model's logits for texts, in order; float32, shape [rows, labels]."""
-    outputs = np.zeros((len(texts), len(model.labels)), np.float32)
-    windows = [slice(at, at + window) for at in range(0, len(texts), window)]
-    for piece in schedule.logged(windows, f"scoring {len(texts):,} texts"):
-        tokens = model.tokenize(pa.array(texts[piece]))
-        part = outputs[piece]
-        for rows in model.plan(tokens.lengths):
-            part[rows] = model.forward(tokens, rows)
-    return outputs
 
 
 def accuracy(model: Any, data: Labelled) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tango_beam.models.bulk import logits_of
 from tango_beam.models.transformer import load_transformer
 from tango_beam.training import augmentation, card, corpora
-from tango_beam.training.finetune import logits_of
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from tango_beam.calibration.threshold import threshold_for_agreement
 from tango_beam.config import CascadeConfig, TierConfig, save_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig
+from tango_beam.models.bulk import logits_of
 from tango_beam.models.transformer import Transformer, load_transformer
 from tango_beam.training import card, corpora, distill, holdout, mixture
 from tango_beam.training.corpora import Labelled
-from tango_beam.training.finetune import logits_of
 
 logger = logging.getLogger(__name__)
 
