@@ -10,7 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from tango_beam import batching, models, progress, scoring
+from tango_beam import batching, memory, models, progress, scoring
 from tango_beam.config import TierConfig
 
 COMPLEX = "complex"
@@ -92,3 +92,4 @@ class ScoreTier(beam.DoFn):
             yield beam.pvalue.TaggedOutput(COMPLEX, routed.complex)
         if routed.failed.num_rows:
             yield beam.pvalue.TaggedOutput(FAILED, routed.failed)
+        memory.give_back()
