@@ -16,12 +16,14 @@ from collections.abc import Callable, Sequence
 from tango_beam.errors import Interrupted, JobError, RefusedError
 
 DONE, FAILED, REFUSED, TOO_MANY_DEAD = 0, 1, 2, 3
+ALARM, NOT_SIGNED = 4, 5
 
 EXIT_CODES = f"""exit codes:
   {DONE}    complete: _manifest.json is there, every input row is accounted for
   {FAILED}    the job failed midway; there is no manifest
   {REFUSED}    refused before any work: an option, the input or the output is not as it must be
   {TOO_MANY_DEAD}    more dead rows than --max_dead_fraction allows; _failure.json says which
+  {ALARM}    complete, but the audit contradicts the cascade's certificate; the output stands
   130  stopped by Ctrl-C (SIGINT)
   143  stopped by SIGTERM
 """
@@ -128,7 +130,7 @@ def talk(name: str) -> None:
     logger = logging.getLogger(name)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
+    logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
 

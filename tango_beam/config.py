@@ -117,18 +117,31 @@ class CascadeConfig:
 
     def scoring_fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over all that moves a score; thresholds are left out."""
-        parts: list[Any] = [precision]
-        for tier in self.tiers:
-            folders = dict.fromkeys([tier.source, tier.tokenizer or tier.source])
-            digests = [_digest(source, tier.revision) for source in folders]
-            parts.append([digests, tier.temperature, tier.max_length, tier.confidence])
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        stated = json.dumps(self.scoring(precision), sort_keys=True)
+        return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    def scoring(self, precision: str) -> dict[str, Any]:
+        """All that moves a score, by name; what `scoring_fingerprint` is taken of."""
+        return {
+            "precision": precision,
+            "labels": list(self.labels),
+            "weights": [
+                [_digest(source, tier.revision) for source in _folders(tier)] for tier in self.tiers
+            ],
+            "temperature": [tier.temperature for tier in self.tiers],
+            "max_length": [tier.max_length for tier in self.tiers],
+            "confidence": [tier.confidence for tier in self.tiers],
+        }
 
     def fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over weights, config and thresholds."""
         thresholds = [tier.threshold for tier in self.tiers]
         text = json.dumps([self.scoring_fingerprint(precision), thresholds])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _folders(tier: TierConfig) -> list[str]:
+    return list(dict.fromkeys([tier.source, tier.tokenizer or tier.source]))
 
 
 def _digest(source: str, revision: str | None) -> str:

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tango_beam import models, records
+from tango_beam.calibration import certificate
 from tango_beam.cascade import Cascade
 from tango_beam.config import CascadeConfig, TierConfig, load_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs
 from tango_beam.io.commit import Commit
-from tango_beam.io.plan import CHECKPOINT_BYTES
+from tango_beam.io.plan import CHECKPOINT_BYTES, PlannedFile
 from tango_beam.io.read import DEAD, ReadRecords
 from tango_beam.io.run import Run
 from tango_beam.io.store import Store
@@ -158,7 +159,7 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         checkpoint_bytes=options.checkpoint_bytes,
         allow_broken_files=options.allow_broken_files,
         max_dead_fraction=options.max_dead_fraction,
-        cascade=_describe_cascade(cascade, precision),
+        cascade=_describe_cascade(cascade, precision, options, found.files),
         options=_result_options(options, device, precision),
         broken=found.broken,
     )
@@ -283,7 +284,9 @@ def _refuse_for_parquet(schema: pa.Schema) -> None:
             ) from error
 
 
-def _describe_cascade(cascade: CascadeConfig, precision: str) -> dict[str, Any]:
+def _describe_cascade(
+    cascade: CascadeConfig, precision: str, options: Options, files: Sequence[PlannedFile]
+) -> dict[str, Any]:
     return {
         "name": cascade.name,
         "fingerprint": cascade.fingerprint(precision),
@@ -291,7 +294,7 @@ def _describe_cascade(cascade: CascadeConfig, precision: str) -> dict[str, Any]:
         "labels": list(cascade.labels),
         "thresholds": [tier.threshold for tier in cascade.tiers[:-1]],
         "tiers": [asdict(tier) for tier in cascade.tiers],
-        "certificate": "none" if cascade.certificate is None else cascade.certificate,
+        "certificate": certificate.coverage(cascade, precision, files, options.text_columns),
     }
 
 

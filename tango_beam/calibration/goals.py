@@ -1,0 +1,81 @@
+"""What a user asks of a cascade, and how many rows it takes to sign for it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tango_beam.calibration import bounds
+from tango_beam.errors import RefusedError
+
+# Where the budget is a share of escalated rows, agreement is signed on so many rows.
+BUDGET_ROWS = 2_000
+BUDGET_FIRST_TIER_ROWS = 20_000
+PART_OF_CORPUS = 0.1
+FIT_PART = 0.2
+
+
+@dataclass(frozen=True)
+class Goals:
+    """One main goal, or `class_agreement` alone or beside `agreement`.
+
+    Attributes:
+      agreement: share of rows on which the cascade answers as the last tier does.
+      accuracy_retained: share of the last tier's accuracy that the cascade keeps; needs labels.
+      class_agreement: the same as `agreement` within every class that the last tier gives.
+      max_escalation: the most of the rows that may be escalated.
+      min_speedup: how many times as fast as the last tier alone the cascade must be.
+      delta: probability, over the draw of the sample, that the promise is broken.
+    """
+
+    agreement: float | None = None
+    accuracy_retained: float | None = None
+    class_agreement: float | None = None
+    max_escalation: float | None = None
+    min_speedup: float | None = None
+    delta: float = 0.05
+
+    def __post_init__(self) -> None:
+        shares = ("agreement", "accuracy_retained", "class_agreement", "max_escalation", "delta")
+        for name in shares:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise RefusedError(f"--{name}: expected a share between 0 and 1, found {value}")
+        if self.min_speedup is not None and not self.min_speedup > 1:
+            raise RefusedError(f"--min_speedup: expected more than 1, found {self.min_speedup}")
+        main = self.named
+        if len(main) > 1:
+            raise RefusedError(f"expected one goal, found --{' and --'.join(main)}")
+        if self.class_agreement and main not in ([], ["agreement"]):
+            raise RefusedError(f"--class_agreement: expected beside --agreement, found --{main[0]}")
+        if not main and not self.class_agreement:
+            raise RefusedError("expected a goal, such as --agreement 0.99, found none")
+
+    @property
+    def named(self) -> list[str]:
+        """The main goals that are given."""
+        names = ("agreement", "accuracy_retained", "max_escalation", "min_speedup")
+        return [name for name in names if getattr(self, name) is not None]
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the threshold follows from a budget, and what it gives is found out."""
+        return self.max_escalation is not None or self.min_speedup is not None
+
+    @property
+    def strictest(self) -> float | None:
+        """The highest share that is to be proved; None under a budget."""
+        given = (self.agreement, self.accuracy_retained, self.class_agreement)
+        return max((value for value in given if value is not None), default=None)
+
+    def test_rows(self) -> int:
+        """Rows that the test gets by default: 100 / (1 - goal)."""
+        if self.strictest is None:
+            return BUDGET_ROWS
+        return math.ceil(round(100 / (1 - self.strictest), 6))
+
+    def fewest_rows(self) -> int:
+        """Rows under which no sample can sign, were it without a single error."""
+        if self.strictest is None:
+            return 1
+        return bounds.fewest_rows(self.strictest, self.delta)

@@ -1,0 +1,46 @@
+"""Temperature scaling and how well confidences are calibrated. Pure NumPy and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special
+
+LIMITS = 0.05, 20.0
+
+
+def fit_temperature(logits: npt.NDArray[np.float32], answers: npt.NDArray[np.int64]) -> float:
+    """The temperature that makes the given answers most likely (Guo et al., 2017, section 4.2).
+
+    Args:
+      logits: float32, shape [rows, labels].
+      answers: index of the right label, or of the one that the last tier gives, shape [rows].
+
+    Returns:
+      A temperature within `LIMITS`; 1 where there are no rows.
+    """
+    if not len(logits):
+        return 1.0
+    wide = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = wide / np.exp(log_temperature)
+        chosen = np.take_along_axis(scaled, answers[:, None], axis=1)[:, 0]
+        return float((special.logsumexp(scaled, axis=1) - chosen).mean())
+
+    found = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded")
+    return float(round(np.exp(found.x), 4))
+
+
+def expected_calibration_error(
+    confidences: npt.NDArray[np.float32], right: npt.NDArray[np.bool_], bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy, 0 to 1, over equal-width bins weighted by rows.
+
+    Guo et al., 2017, equation 3. Args have shape [rows]; 0 where there are no rows.
+    """
+    if not len(confidences):
+        return 0.0
+    bin_of = np.minimum((confidences * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, weights=confidences.astype(np.float64) - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidences))
