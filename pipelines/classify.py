@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from tango_beam import command_line
-from tango_beam.command_line import DONE, FAILED, TOO_MANY_DEAD, Parser
+from tango_beam.command_line import ALARM, DONE, FAILED, TOO_MANY_DEAD, Parser
 from tango_beam.errors import Interrupted
 
 DESCRIPTION = """\
@@ -96,6 +96,14 @@ def parser() -> Parser:
         help="fail when more of the rows are dead (default: 0.01)",
     )  # fmt: skip
     writing.add_argument(
+        "--audit_rows", type=int, metavar="N",
+        help="have the last tier check about N of the rows that it is spared; both answers go to "
+        "_audit/, and the exit code says if they contradict the cascade's certificate",
+    )  # fmt: skip
+    writing.add_argument(
+        "--audit_rate", type=float, metavar="0..1", help="the same, as a share of the rows"
+    )
+    writing.add_argument(
         "--checkpoint_bytes", type=int, default=32 << 20, metavar="N",
         help="input read, scored and stored at a time (default: 32 MiB)",
     )  # fmt: skip
@@ -111,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
     # Beam and torch take seconds to import; a misspelt option need not wait for them.
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from tango_beam import job, report, running
+    from tango_beam import audit, job, report, running
     from tango_beam.io.commit import FAILURE, MANIFEST
 
     stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
@@ -135,6 +143,9 @@ def main(arguments: Sequence[str]) -> int:
     manifest, failure = store.read_json(MANIFEST), store.read_json(FAILURE)
     if manifest:
         report.show(report.summary(manifest, ours.output, seconds))
+        if (manifest["audit"] or {}).get("verdict") == audit.ALARM:
+            print(f"alarm: {report.describe_audit(manifest['audit'])}", file=sys.stderr)
+            return ALARM
         return DONE
     if failure:
         report.show(report.summary(failure, ours.output, seconds))

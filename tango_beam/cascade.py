@@ -2,7 +2,8 @@
 
 record batches ──> tier 1 ──┬─ simple ────────────────────────────────────> branches[0]
                             ├─ complex ─> re-batch ─> tier 2 ──┬─ simple ──> branches[1]
-                            │                                  └─ failed ──> failures[1]
+                            │                                  ├─ failed ──> failures[1]
+                            │                                  └─ audited ─> audits[0]
                             └─ failed ─────────────────────────────────────> failures[0]
 """
 
@@ -18,7 +19,7 @@ from apache_beam.pvalue import PCollection
 
 from tango_beam import batching, coders, models, scoring  # noqa: F401 - registers the coder
 from tango_beam.config import CascadeConfig
-from tango_beam.tier import COMPLEX, FAILED, Compute, ScoreTier
+from tango_beam.tier import AUDITED, COMPLEX, FAILED, Compute, ScoreTier
 
 # Rows wait in a batch until it is full; so that long texts do not pile up, a row also counts once
 # for every so many bytes.
@@ -28,6 +29,7 @@ BYTES_PER_ROW = 4096
 class _Collections(NamedTuple):
     branches: tuple[PCollection, ...]
     failures: tuple[PCollection, ...]
+    audits: tuple[PCollection, ...]
 
 
 class CascadeOutput(_Collections):
@@ -36,11 +38,13 @@ class CascadeOutput(_Collections):
     Attributes:
       branches: rows with the answer columns, one PCollection for each tier that answers.
       failures: rows on which a tier's model failed, with stage and error, one for each tier.
+      audits: the first tiers' rows that a later tier checked, one for each tier that may; none
+        without an `audit_rate`.
     """
 
     @property
     def simple(self) -> PCollection:
-        """Rows that the first tier answers."""
+        """Rows that the first tier answers; with an `audit_rate`, those that nobody checks."""
         return self.branches[0]
 
     @cached_property
@@ -63,7 +67,7 @@ class CascadeOutput(_Collections):
         On Beam's in-process runner a Flatten ahead of a sink holds the whole collection in memory;
         to write large outputs there, give each of `branches` a sink of its own.
         """
-        return self.branches | "FlattenAnswered" >> beam.Flatten()
+        return (*self.branches, *self.audits) | "FlattenAnswered" >> beam.Flatten()
 
 
 class Cascade(beam.PTransform):
@@ -83,6 +87,8 @@ class Cascade(beam.PTransform):
       compute: device and precision.
       prefix: goes before the names of the columns that are added.
       scores: adds every label's probability.
+      audit_rate: share of rows, drawn by position, that the last tier answers too where an earlier
+        one accepts them; wants rows with positions (`records.POSITION`).
       costs: keeps each row's seconds and tokens as hidden columns (`records.COST`).
       fingerprint: what goes into the `cascade` column; computed from the config by default.
 
@@ -100,6 +106,7 @@ class Cascade(beam.PTransform):
         prefix: str = "",
         scores: bool = False,
         costs: bool = False,
+        audit_rate: float = 0.0,
         fingerprint: str | None = None,
     ) -> None:
         super().__init__()
@@ -118,13 +125,14 @@ class Cascade(beam.PTransform):
                 prefix=prefix,
                 scores=scores,
                 costs=costs,
+                audit_rate=audit_rate,
             )
             for number, tier in enumerate(config.tiers, start=1)
         ]
 
     def expand(self, batches: PCollection) -> CascadeOutput:
         tiers = self._config.tiers
-        branches, failures = [], []
+        branches, failures, audits = [], [], []
         unanswered = batches
         for role, tier, following in zip(self._roles, tiers, (*tiers[1:], None), strict=True):
             scored = (
@@ -133,12 +141,14 @@ class Cascade(beam.PTransform):
                 | f"Tier{role.number}"
                 >> beam.ParDo(ScoreTier(tier, role, self._compute, following))
                 .with_output_types(pa.RecordBatch)
-                .with_outputs(COMPLEX, FAILED, main="simple")
+                .with_outputs(COMPLEX, FAILED, AUDITED, main="simple")
             )
             branches.append(scored["simple"])
             failures.append(scored[FAILED])
+            if role.number > 1 and role.audit_rate > 0:
+                audits.append(scored[AUDITED])
             unanswered = scored[COMPLEX]
-        return CascadeOutput(tuple(branches), tuple(failures))
+        return CascadeOutput(tuple(branches), tuple(failures), tuple(audits))
 
 
 class BatchRows(beam.PTransform):

@@ -53,13 +53,19 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     checkpoint_bytes: int = CHECKPOINT_BYTES
+    audit_rows: int | None = None
+    audit_rate: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_dead_fraction <= 1:
             raise RefusedError(
                 f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"
             )
-        for name in ("limit", "checkpoint_bytes"):
+        if self.audit_rows is not None and self.audit_rate is not None:
+            raise RefusedError("expected --audit_rows or --audit_rate, found both")
+        if self.audit_rate is not None and not 0 < self.audit_rate <= 1:
+            raise RefusedError(f"--audit_rate: expected a share over 0, found {self.audit_rate}")
+        for name in ("limit", "checkpoint_bytes", "audit_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RefusedError(f"--{name}: expected at least 1, found {value}")
@@ -107,12 +113,15 @@ class Job:
             prefix=self.options.answer_prefix,
             scores=self.options.scores,
             costs=True,
+            audit_rate=self.run.audit_rate,
             fingerprint=self.run.cascade["fingerprint"],
         )
         stored = [rows[DEAD] | "DeadOnArrival" >> Sink(output, "dead")]
         for number, branch in enumerate(scored.branches, start=1):
             step = "accepted" if number == 1 else "escalated"
             stored.append(branch | f"AnsweredByTier{number}" >> Sink(output, step))
+        for number, branch in enumerate(scored.audits, start=2):
+            stored.append(branch | f"AuditedByTier{number}" >> Sink(output, "audited"))
         for number, branch in enumerate(scored.failures, start=1):
             stored.append(branch | f"DeadInTier{number}" >> Sink(output, "dead"))
         _ = tuple(stored) | "Manifest" >> Commit(output)
@@ -160,6 +169,7 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         allow_broken_files=options.allow_broken_files,
         max_dead_fraction=options.max_dead_fraction,
         cascade=_describe_cascade(cascade, precision, options, found.files),
+        audit_rate=_audit_rate(options, cascade, found),
         options=_result_options(options, device, precision),
         broken=found.broken,
     )
@@ -296,6 +306,20 @@ def _describe_cascade(
         "tiers": [asdict(tier) for tier in cascade.tiers],
         "certificate": certificate.coverage(cascade, precision, files, options.text_columns),
     }
+
+
+def _audit_rate(options: Options, cascade: CascadeConfig, found: inputs.Inputs) -> float:
+    """The share of rows to draw, so that about as many simple ones are audited as were asked for.
+
+    Where a certificate says how many rows are escalated, those do not count; else all do.
+    """
+    if options.audit_rate is not None:
+        return options.audit_rate
+    if options.audit_rows is None:
+        return 0.0
+    escalated = (cascade.certificate or {}).get("speed", {}).get("escalated", 0.0)
+    simple = inputs.estimate_rows(found.files) * (1 - escalated)
+    return min(1.0, options.audit_rows / max(1.0, simple))
 
 
 def _result_options(options: Options, device: str, precision: str) -> dict[str, Any]:

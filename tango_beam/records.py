@@ -19,6 +19,8 @@ HIDDEN = "__tango_"
 POSITION = HIDDEN + "position"
 TOKENS = HIDDEN + "tokens_"
 COST = HIDDEN + "cost_"
+AUDIT = HIDDEN + "audit"  # the answer that is held while the last tier is asked too
+AUDITED = HIDDEN + "last"  # what the last tier said to it
 
 # Where a row came from and which attempt at which checkpoint reads it. `row` is the row in its row
 # group (Parquet) or the byte offset of its line (JSONL, uncompressed; row_group is -1).

@@ -106,10 +106,27 @@ def summary(manifest: dict[str, Any], output: str, seconds: float) -> Table:
         table.add_row("", f"{count:,}", reason)
     for broken in manifest["broken_files"][:5]:
         table.add_row("broken", "", f"{broken['path']}: {broken['error']}")
+    certificate = cascade["certificate"]
+    if certificate["status"] != "none":
+        table.add_row("certificate", "", certificate["status"])
+        for line in certificate["differs"][:3]:
+            table.add_row("", "", line)
+    if manifest["audit"]:
+        table.add_row("audited", f"{rows['audited']:,}", describe_audit(manifest["audit"]))
     spent = ", ".join(f"{stage} {value:,.1f} s" for stage, value in manifest["seconds"].items())
     table.add_row("seconds", f"{seconds:,.1f}", spent)
     table.add_row("output", f"{len(manifest['files'])} files", output)
     return table
+
+
+def describe_audit(audit: dict[str, Any]) -> str:
+    """The verdict of an audit with the figures behind it."""
+    low, high = audit["interval"]
+    goal = "" if audit["goal"] is None else f", certified at most {1 - audit['goal']:.2%}"
+    return (
+        f"{audit['verdict']}: {audit['disagreements']:,} of {audit['checked']:,} checked answers "
+        f"disagree, {low:.2%} to {high:.2%} of all rows{goal}"
+    )
 
 
 def show(table: Table) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tango_beam import records, routing
+from tango_beam import audit, batching, records, routing
 from tango_beam.models.base import Answers, Model
 from tango_beam.models.tokens import Tokens
 
@@ -32,6 +32,8 @@ class TierRole:
       prefix: goes before the names of the columns that are added.
       scores: whether every label's probability is written out.
       costs: whether seconds and tokens a row travel along, hidden.
+      audit_rate: share of the rows, drawn by position, whose accepted answers are checked by the
+        last tier; 0 to 1.
     """
 
     number: int
@@ -44,21 +46,24 @@ class TierRole:
     prefix: str = ""
     scores: bool = False
     costs: bool = False
+    audit_rate: float = 0.0
 
 
 @dataclass(frozen=True)
 class Routed:
-    """The three branches of a scored batch; a branch without rows is an empty batch.
+    """The branches of a scored batch; a branch without rows is an empty batch.
 
     Attributes:
       simple: rows that this tier answers, with the answer columns.
       complex: rows for the next tier, with what it needs.
       failed: rows on which the model fails, with stage and error.
+      audited: simple rows of an earlier tier that were checked; its answer, and this one hidden.
     """
 
     simple: pa.RecordBatch
     complex: pa.RecordBatch
     failed: pa.RecordBatch
+    audited: pa.RecordBatch | None = None
 
 
 def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
@@ -88,14 +93,17 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     if role.costs:
         share = (time.perf_counter() - started) / max(1, batch.num_rows)
         answered.cost = _cost(share, answered.tokens.lengths, padded[fine])
-    if role.threshold is None:
-        escalate = np.zeros(len(fine), bool)
-    else:
-        escalate = routing.is_complex(answers.confidences, role.threshold)
+    held = audit.held(answered.rows)
+    escalate, drawn = held & (role.threshold is not None), np.zeros(len(fine), bool)
+    if role.threshold is not None:
+        unsure = routing.is_complex(answers.confidences, role.threshold)
+        drawn = ~unsure & ~held & audit.drawn(answered.rows, role.audit_rate)
+        escalate |= unsure | drawn
     return Routed(
-        simple=_simple(answered, np.flatnonzero(~escalate), role),
-        complex=_complex(answered, np.flatnonzero(escalate), role, model.vocabulary),
+        simple=_simple(answered, np.flatnonzero(~escalate & ~held), role),
+        complex=_complex(answered, np.flatnonzero(escalate), role, model.vocabulary, drawn),
         failed=_failed(batch, errors, role),
+        audited=_audited(answered, np.flatnonzero(held & ~escalate), batch, errors, role),
     )
 
 
@@ -224,31 +232,53 @@ def _cost(share: float, lengths: IntArray, padded: npt.NDArray[np.int32]) -> pa.
 def _simple(answered: _Answered, chosen: IntArray, role: TierRole) -> pa.RecordBatch:
     """Rows that this tier answers, columns in the contract's order, hidden ones last."""
     keep = pa.array(chosen)
-    rows, answers = answered.rows.take(keep), answered.answers
-    count = len(chosen)
+    rows = answered.rows.take(keep)
+    first = _first_answer(answered, chosen, role)
+    route = "accepted" if role.number == 1 else "escalated"
+    columns = _contract(rows, _own_answer(answered, keep, role), first, route, role)
+    return pa.RecordBatch.from_pydict({**columns, **_costs(answered, keep, role)})
+
+
+def _own_answer(answered: _Answered, keep: pa.Array, role: TierRole) -> dict[str, pa.Array]:
+    """What this tier says of some rows, by the names of the output's columns."""
+    answers = answered.answers
     answer = {
         "prediction": answers.predictions.take(keep),
         "confidence": pa.array(answers.confidences).take(keep),
-        "tier": records.constant(role.number, count, pa.int8()),
-        **_first_answer(answered, chosen, role),
-        "route": records.constant(
-            "accepted" if role.number == 1 else "escalated", count, pa.string()
-        ),
+        "tier": records.constant(role.number, len(keep), pa.int8()),
         "truncated": pa.array(answered.tokens.truncated).take(keep),
+    }
+    return {**answer, "scores": answers.scores.take(keep)} if role.scores else answer
+
+
+def _contract(
+    rows: pa.RecordBatch,
+    answer: dict[str, pa.Array],
+    first: dict[str, pa.Array],
+    route: str,
+    role: TierRole,
+) -> dict[str, pa.Array]:
+    """The input's columns, the added ones in the contract's order, the hidden ones that stay."""
+    count = rows.num_rows
+    given = {
+        **answer,
+        **first,
+        "route": records.constant(route, count, pa.string()),
         "cascade": records.constant(role.cascade, count, pa.string()),
     }
-    if role.scores:
-        answer["scores"] = answers.scores.take(keep)
-    ordered = {role.prefix + name: column for name, column in answer.items()}
+    order = (*records.ANSWER_NAMES, *(["scores"] if role.scores else []))
+    ordered = {role.prefix + name: given[name] for name in order}
     names = records.visible(rows.schema.names)
     inputs = {name: rows.column(name) for name in names if name not in ordered}
-    return pa.RecordBatch.from_pydict(
-        {**inputs, **ordered, **_hidden(rows), **_costs(answered, keep, role)}
-    )
+    return {**inputs, **ordered, **_hidden(rows)}
 
 
 def _complex(
-    answered: _Answered, chosen: IntArray, role: TierRole, vocabulary: str
+    answered: _Answered,
+    chosen: IntArray,
+    role: TierRole,
+    vocabulary: str,
+    drawn: npt.NDArray[np.bool_],
 ) -> pa.RecordBatch:
     """Rows for the next tier: their columns, the first tier's answer, tokens if they are shared."""
     keep = pa.array(chosen)
@@ -259,7 +289,47 @@ def _complex(
     columns |= _hidden(rows)
     if role.next_vocabulary == vocabulary:
         columns[records.TOKENS + vocabulary] = answered.tokens.take(chosen).to_arrow()
+    if role.audit_rate > 0:
+        own = _own_answer(answered, keep, role)
+        columns[records.AUDIT] = audit.hold(rows, own, drawn[chosen], audit.held(rows))
     return pa.RecordBatch.from_pydict({**columns, **_costs(answered, keep, role)})
+
+
+def _audited(
+    answered: _Answered,
+    chosen: IntArray,
+    batch: pa.RecordBatch,
+    errors: dict[int, str],
+    role: TierRole,
+) -> pa.RecordBatch | None:
+    """Checked rows with the answer that they came with; what this tier says of them is hidden.
+
+    A row on which this tier fails was answered already: it keeps its answer, unchecked.
+    """
+    if records.AUDIT not in batch.schema.names:
+        return None
+    keep = pa.array(chosen)
+    lost = batch.take(pa.array(_held_among(batch, errors), pa.int64()))
+    parts = [
+        (answered.rows.take(keep), answered.answers.predictions.take(keep),
+         pa.array(answered.answers.confidences).take(keep), _costs(answered, keep, role)),
+        (lost, pa.nulls(lost.num_rows, pa.string()), pa.nulls(lost.num_rows, pa.float32()), {}),
+    ]  # fmt: skip
+    made = []
+    for rows, prediction, confidence, costs in parts:
+        if not rows.num_rows:
+            continue
+        first = {name: rows.column(role.prefix + name) for name in records.FIRST_ANSWER_NAMES}
+        columns = _contract(rows, audit.held_answer(rows), first, "audited", role)
+        last = pa.StructArray.from_arrays([prediction, confidence], ["prediction", "confidence"])
+        columns |= {records.AUDIT: rows.column(records.AUDIT), records.AUDITED: last}
+        made.append(pa.RecordBatch.from_pydict({**columns, **(costs if not errors else {})}))
+    return batching.join(made) if made else None
+
+
+def _held_among(batch: pa.RecordBatch, errors: dict[int, str]) -> list[int]:
+    held = audit.held(batch)
+    return [row for row in sorted(errors) if held[row]]
 
 
 def _first_answer(answered: _Answered, chosen: IntArray, role: TierRole) -> dict[str, pa.Array]:
@@ -289,11 +359,13 @@ def _costs(answered: _Answered, keep: pa.Array, role: TierRole) -> dict[str, pa.
 
 def _failed(batch: pa.RecordBatch, errors: dict[int, str], role: TierRole) -> pa.RecordBatch:
     """Rows without an answer, with the stage and the error; their own columns only."""
-    rows = sorted(errors)
+    checked = set(_held_among(batch, errors))
+    rows = [row for row in sorted(errors) if row not in checked]
     failed = batch.take(pa.array(rows, pa.int64()))
     added = [role.prefix + name for name in records.ANSWER_NAMES]
     names = [name for name in failed.schema.names if name not in added]
-    kept = [name for name in names if not name.startswith((records.TOKENS, records.COST))]
+    working = (records.TOKENS, records.COST, records.AUDIT)
+    kept = [name for name in names if not name.startswith(working)]
     return records.append(
         failed.select(kept),
         {

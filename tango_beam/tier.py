@@ -15,6 +15,7 @@ from tango_beam.config import TierConfig
 
 COMPLEX = "complex"
 FAILED = "failed"
+AUDITED = "audited"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
 
 
 class ScoreTier(beam.DoFn):
-    """Lists of record batches in; simple rows out, complex and failed ones on tagged outputs."""
+    """Lists of record batches in; simple rows out, the others on tagged outputs."""
 
     def __init__(
         self,
@@ -92,4 +93,7 @@ class ScoreTier(beam.DoFn):
             yield beam.pvalue.TaggedOutput(COMPLEX, routed.complex)
         if routed.failed.num_rows:
             yield beam.pvalue.TaggedOutput(FAILED, routed.failed)
+        if routed.audited is not None:
+            progress.board.answered(1, routed.audited.num_rows, 0)
+            yield beam.pvalue.TaggedOutput(AUDITED, routed.audited)
         memory.give_back()

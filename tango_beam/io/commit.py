@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from tango_beam import audit
 from tango_beam.errors import JobError
 from tango_beam.io import plan, receipts
 from tango_beam.io.receipts import READ, Receipt
@@ -110,8 +111,9 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
         for tier, (real, padded) in receipt.tokens.items():
             held = tokens.setdefault(tier, [0, 0])
             tokens[tier] = [held[0] + real, held[1] + padded]
-    if rows["read"] != rows["accepted"] + rows["escalated"] + rows["dead"]:
+    if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
         raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
+    rows["accepted"] += rows["audited"]
     files = sorted((entry for r in found for entry in r.files), key=lambda entry: entry["name"])
     broken = [*run.broken, *(entry for receipt in found for entry in receipt.broken)]
     kinds = ("read", "accepted", "escalated", "audited", "dead")
@@ -119,11 +121,12 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
         "version": 1,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "rows": {kind: rows[kind] for kind in kinds},
-        "files": [entry for entry in files if not entry["name"].startswith(DEAD_FOLDER)],
+        "files": [entry for entry in files if not entry["name"].startswith("_")],
         "dead_letters": {
             "files": [entry for entry in files if entry["name"].startswith(DEAD_FOLDER)],
             "reasons": dict(errors.most_common(50)),
         },
+        "audit": _audit(run, rows, found, files),
         "broken_files": broken,
         "inputs": [plan.to_json(planned) for planned in run.files],
         "schema": describe_schema(run.output_schema),
@@ -134,6 +137,22 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
         },
         "versions": versions(),
         "options": run.options,
+    }
+
+
+def _audit(
+    run: Run, rows: Counter[str], found: list[Receipt], files: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """What the audit found; None where none was asked for."""
+    if not run.audit_rate:
+        return None
+    checked, disagreements = (sum(receipt.audit[index] for receipt in found) for index in (0, 1))
+    answered = rows["accepted"] + rows["escalated"]
+    goal = audit.certified_goal(run.cascade.get("certificate", {}))
+    return {
+        **audit.conclude(checked, disagreements, rows["accepted"], answered, goal),
+        "rate": run.audit_rate,
+        "files": [entry for entry in files if entry["name"].startswith(audit.FOLDER)],
     }
 
 
@@ -152,5 +171,6 @@ def _drop_uncommitted(store: Store, manifest: dict[str, Any]) -> None:
     """Deletes part files of attempts that do not count."""
     kept = {entry["name"] for entry in manifest["files"]}
     kept |= {entry["name"] for entry in manifest["dead_letters"]["files"]}
+    kept |= {entry["name"] for entry in (manifest["audit"] or {"files": []})["files"]}
     parts = [name for name in store.names() if "part-" in name.rsplit("/", 1)[-1]]
     store.delete([name for name in parts if name not in kept and not name.startswith("_receipts")])

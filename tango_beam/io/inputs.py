@@ -276,6 +276,30 @@ def _offset_of_line(file: InputFile, count: int) -> tuple[int, int]:
     return stream.offset + 1, found
 
 
+def estimate_rows(planned: Sequence[PlannedFile]) -> float:
+    """About how many rows there are: exact for Parquet, by the length of first lines for JSONL."""
+    if planned[0].file.format == PARQUET:
+        return float(sum(rows for entry in planned for rows, _ in entry.row_groups))
+    first = planned[0]
+    end, lines = _offset_of_line(first.file, SAMPLE_ROWS)
+    if first.stop is not None and first.stop <= end:
+        return float(lines)
+    sizes = [entry.stop or _plain_bytes(entry.file) for entry in planned]
+    return sum(sizes) * lines / max(1, end)
+
+
+def _plain_bytes(file: InputFile) -> float:
+    """Uncompressed size; of a compressed file, a guess from its beginning."""
+    if not file.compression:
+        return file.size
+    source = input_files.Bytes(file)
+    try:
+        read = len(source.read(COMPRESSED_READ_BYTES))
+        return file.size * read / max(1, source.stored())
+    finally:
+        source.close()
+
+
 def read_schema(path: str) -> pa.Schema:
     """Reads a JSON object of column names and types, nested ones as objects and lists.
 

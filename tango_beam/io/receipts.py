@@ -27,7 +27,7 @@ class Receipt:
     Attributes:
       checkpoint: its number (see `io.plan`).
       attempt: random, 63 bits.
-      step: `read`, or the sink: `accepted`, `escalated`, `dead`.
+      step: `read`, or the sink: `accepted`, `escalated`, `audited`, `dead`.
       rows: rows read, or rows stored.
       files: name, rows and bytes of each file stored.
       seconds: time spent, by stage.
@@ -35,6 +35,7 @@ class Receipt:
       last: no checkpoint follows in this item (`read` only).
       broken: files that broke midway, with what was not read (`read` only).
       errors: dead rows by stage and reason (`dead` only).
+      audit: rows that the last tier checked, and disagreements among them (`audited` only).
     """
 
     checkpoint: int
@@ -47,6 +48,7 @@ class Receipt:
     last: bool = True
     broken: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
+    audit: list[int] = field(default_factory=lambda: [0, 0])
 
 
 def publish(store: Store, receipt: Receipt) -> str:

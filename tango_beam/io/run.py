@@ -31,6 +31,7 @@ class Run:
       allow_broken_files: a file that breaks midway is listed instead of failing the job.
       max_dead_fraction: the share of dead rows past which the job fails.
       cascade: fingerprint, thresholds and certificate, for the manifest.
+      audit_rate: share of rows drawn for the audit.
       options: every option that changes a result, as given.
       broken: files that could not be opened at launch.
     """
@@ -45,6 +46,7 @@ class Run:
     allow_broken_files: bool = False
     max_dead_fraction: float = 0.01
     cascade: dict[str, Any] = field(default_factory=dict)
+    audit_rate: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     broken: tuple[dict[str, Any], ...] = ()
 
@@ -69,6 +71,7 @@ class Run:
                 "allow_broken_files": self.allow_broken_files,
                 "max_dead_fraction": self.max_dead_fraction,
                 "cascade": self.cascade,
+                "audit_rate": self.audit_rate,
                 "options": self.options,
                 "broken": list(self.broken),
             },
@@ -99,6 +102,7 @@ def load_run(store: Store) -> Run:
         allow_broken_files=stored["allow_broken_files"],
         max_dead_fraction=stored["max_dead_fraction"],
         cascade=stored["cascade"],
+        audit_rate=stored["audit_rate"],
         options=stored["options"],
         broken=tuple(stored["broken"]),
     )

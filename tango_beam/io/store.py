@@ -118,7 +118,7 @@ class Store:
             # says whose directory this is if the clean-up is cut short.
             order = {"_manifest.json": 0, "_run.json": 2}
             self.delete(sorted(found, key=lambda name: order.get(name, 1)))
-            for folder in (TEMPORARY, "_receipts", "_dead_letters"):
+            for folder in (TEMPORARY, "_receipts", "_dead_letters", "_audit"):
                 self.drop_folder(folder)
             self._fs.makedirs(self._root, exist_ok=True)
             self.write_json("_run.json", {})

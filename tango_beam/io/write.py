@@ -16,9 +16,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from tango_beam import records
+from tango_beam import audit, records
 from tango_beam.io import plan, receipts
-from tango_beam.io.files import JSONL
+from tango_beam.io.files import JSONL, PARQUET
 from tango_beam.io.parts import Part
 from tango_beam.io.run import Run, load_run
 from tango_beam.io.slices import RAW, raw_records
@@ -35,7 +35,8 @@ class Sink(beam.PTransform):
 
     Args:
       output: the run's output directory.
-      step: `accepted`, `escalated` or `dead`; names the rows in the receipt and the files.
+      step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
+        files. Audited rows also go to `_audit/`, with what the last tier says of them.
     """
 
     def __init__(self, output: str, step: str) -> None:
@@ -51,8 +52,9 @@ class Sink(beam.PTransform):
 class _Pending:
     """One attempt at a checkpoint, as far as this bundle has written it."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, part: Part, letters: Part | None = None) -> None:
+        self.part, self.letters = part, letters
+        self.audit = [0, 0]
         self.seconds: dict[str, float] = {}
         self.tokens: dict[str, list[int]] = {}
         self.errors: Counter[str] = Counter()
@@ -73,7 +75,7 @@ class _Write(beam.DoFn):
         for key, rows in by_attempt(batch):
             pending = self._pending.get(key)
             if pending is None:
-                pending = self._pending[key] = _Pending(self._part(*key))
+                pending = self._pending[key] = self._begin(*key)
             _add_costs(rows, pending)
             if self._step == DEAD:
                 letters = dead_letters(rows, self._run)
@@ -81,29 +83,43 @@ class _Write(beam.DoFn):
                 pending.part.write(letters)
             else:
                 pending.part.write(_outgoing(rows, self._run))
+            if pending.letters:
+                paths = _paths(rows.column(records.POSITION), self._run)
+                letters = audit.letters(rows, paths, self._run.text_columns)
+                agrees = letters.column("agrees")
+                pending.letters.write(letters)
+                pending.audit[0] += len(agrees) - agrees.null_count
+                pending.audit[1] += len(agrees) - agrees.null_count - agrees.true_count
 
-    def _part(self, checkpoint: int, attempt: int) -> Part:
+    def _begin(self, checkpoint: int, attempt: int) -> _Pending:
         item, index = plan.item_of(checkpoint)
         # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
         unique = f"{attempt:016x}{secrets.token_hex(2)}"
         stem = f"part-{item:06d}-{index:04d}-{self._step}-{unique}"
         if self._step == DEAD:
             schema = records.DEAD_LETTER_SCHEMA
-            return Part(self._store, f"{DEAD_FOLDER}/{stem}", schema, JSONL)
-        return Part(self._store, stem, self._run.output_schema, self._run.output_format)
+            return _Pending(Part(self._store, f"{DEAD_FOLDER}/{stem}", schema, JSONL))
+        part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
+        if self._step != "audited":
+            return _Pending(part)
+        schema, name = audit.schema(self._run.text_columns), f"{audit.FOLDER}/{stem}"
+        return _Pending(part, Part(self._store, name, schema, PARQUET))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for (checkpoint, attempt), pending in self._pending.items():
             pending.part.publish()
+            if pending.letters:
+                pending.letters.publish()
             receipt = receipts.Receipt(
                 checkpoint=checkpoint,
                 attempt=attempt,
                 step=self._step,
                 rows=pending.part.rows,
-                files=pending.part.files,
+                files=pending.part.files + (pending.letters.files if pending.letters else []),
                 seconds=dict(pending.seconds),
                 tokens=pending.tokens,
                 errors=dict(pending.errors),
+                audit=pending.audit,
             )
             name = receipts.publish(self._store, receipt)
             yield WindowedValue(name, MIN_TIMESTAMP, [GlobalWindow()])

@@ -1,0 +1,169 @@
+"""Audits: some simple rows also go to the last tier, as a check of the certificate. No Beam.
+
+A row is drawn by a hash of its position, so that every attempt and every resumed run draws the same
+ones. Its answer is held in a hidden column while it travels to the last tier, and is written
+whatever the last tier says; both answers go to `_audit/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tango_beam import records
+from tango_beam.calibration import bounds
+
+BoolArray = npt.NDArray[np.bool_]
+
+LEVEL = 0.01
+ALARM, NO_CONTRADICTION, TOO_FEW = "alarm", "no contradiction", "too few to tell"
+NO_GOAL = "no agreement certified"
+
+FOLDER = "_audit"
+_ANSWER = ("prediction", "confidence", "tier", "truncated")
+
+
+def drawn(batch: pa.RecordBatch, rate: float) -> BoolArray:
+    """Which rows are drawn, by position; each with probability `rate`, shape [rows]."""
+    if rate <= 0 or records.POSITION not in batch.schema.names:
+        return np.zeros(batch.num_rows, bool)
+    position = batch.column(records.POSITION)
+    mixed: npt.NDArray[np.uint64] = np.zeros(batch.num_rows, np.uint64)
+    for name in ("file", "row_group", "row"):
+        mixed = _mix(mixed ^ position.field(name).to_numpy().astype(np.int64).view(np.uint64))
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53 < rate
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014), which scatters every bit."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def held(batch: pa.RecordBatch) -> BoolArray:
+    """Which rows carry the answer of an earlier tier, shape [rows]."""
+    if records.AUDIT not in batch.schema.names:
+        return np.zeros(batch.num_rows, bool)
+    return batch.column(records.AUDIT).is_valid().to_numpy(zero_copy_only=False)
+
+
+def hold(
+    rows: pa.RecordBatch, answer: dict[str, pa.Array], mine: BoolArray, earlier: BoolArray
+) -> pa.StructArray:
+    """The column of held answers for rows that go on.
+
+    Args:
+      rows: that go on.
+      answer: this tier's answer to them, by the names of the output's columns.
+      mine: rows that this tier accepts and that were drawn, shape [rows].
+      earlier: rows that carry an answer already, shape [rows].
+    """
+    names = [name for name in (*_ANSWER, "scores") if name in answer]
+    made = pa.StructArray.from_arrays([answer[name] for name in names], names, mask=pa.array(~mine))
+    if not earlier.any():
+        return made
+    own = np.arange(len(made))
+    both = pa.concat_arrays([made, rows.column(records.AUDIT).cast(made.type)])
+    return both.take(pa.array(np.where(earlier, own + len(made), own)))
+
+
+def held_answer(rows: pa.RecordBatch) -> dict[str, pa.Array]:
+    """The held answers of rows that all carry one, by the names of the output's columns."""
+    column = rows.column(records.AUDIT)
+    return {field.name: column.field(field.name) for field in column.type}
+
+
+def letters(batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str]) -> pa.RecordBatch:
+    """What goes to `_audit/`: position, texts, both answers, whether they agree.
+
+    Args:
+      batch: audited rows, with hidden columns; answer columns may bear a prefix.
+      paths: of each row's file.
+      text_columns: of the input.
+    """
+    position, last = batch.column(records.POSITION), batch.column(records.AUDITED)
+    simple = batch.column(records.AUDIT)
+    first, second = simple.field("prediction"), last.field("prediction")
+    texts = {name: batch.column(name).cast(pa.string()) for name in text_columns}
+    return pa.RecordBatch.from_pydict(
+        {
+            "file": paths,
+            "row_group": position.field("row_group"),
+            "row": position.field("row"),
+            **texts,
+            "tier": simple.field("tier"),
+            "prediction": first,
+            "confidence": simple.field("confidence"),
+            "last_tier_prediction": second,
+            "last_tier_confidence": last.field("confidence"),
+            "agrees": pa.compute.equal(first, second),
+        }
+    )
+
+
+def schema(text_columns: Sequence[str]) -> pa.Schema:
+    """Of `letters`."""
+    return pa.schema(
+        [
+            ("file", pa.string()),
+            ("row_group", pa.int32()),
+            ("row", pa.int64()),
+            *((name, pa.string()) for name in text_columns),
+            ("tier", pa.int8()),
+            ("prediction", pa.string()),
+            ("confidence", pa.float32()),
+            ("last_tier_prediction", pa.string()),
+            ("last_tier_confidence", pa.float32()),
+            ("agrees", pa.bool_()),
+        ]
+    )
+
+
+def conclude(
+    checked: int, disagreements: int, accepted: int, answered: int, goal: float | None
+) -> dict[str, Any]:
+    """What an audit says of a promise of agreement.
+
+    Alarm: the share of accepted rows times the lower exact bound on disagreement among them (at
+    `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to tell:
+    twice the disagreement that the goal allows is still possible.
+
+    Args:
+      checked: audited rows that the last tier answered.
+      disagreements: among them.
+      accepted: accepted rows in all, audited ones included.
+      answered: accepted and escalated rows.
+      goal: share of all rows on which cascade and last tier agree; None: none was certified.
+    """
+    share = accepted / answered if answered else 0.0
+    low = share * bounds.lower(disagreements, checked, LEVEL) if checked else 0.0
+    high = share * bounds.upper(disagreements, checked, LEVEL) if checked else share
+    if goal is None:
+        verdict = NO_GOAL
+    elif low > 1 - goal:
+        verdict = ALARM
+    else:
+        verdict = TOO_FEW if high > 2 * (1 - goal) else NO_CONTRADICTION
+    return {
+        "verdict": verdict,
+        "goal": goal,
+        "checked": checked,
+        "disagreements": disagreements,
+        "accepted_share": share,
+        "disagreement": share * disagreements / checked if checked else None,
+        "interval": [low, high],
+        "level": LEVEL,
+    }
+
+
+def certified_goal(certificate: dict[str, Any]) -> float | None:
+    """The share of agreement that a run's certificate promises of all rows, covered or not."""
+    promised = certificate.get("signed", [])
+    values = [one["value"] for one in promised if one["goal"] == "agreement"]
+    return max(values, default=None)

@@ -1,0 +1,214 @@
+"""Audits: which rows are drawn, what travels and what comes out, and what it is taken to mean."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import calibrate, classify
+from tango_beam import audit, models, records, scoring
+from tango_beam.command_line import ALARM, DONE
+from tango_beam.errors import RefusedError
+from tests import tiny
+from tests.test_scoring import ROLE, Wrapped
+
+
+def positioned(count, texts=None, file=0):
+    rng = np.random.default_rng(1)
+    texts = texts or [tiny.sentence(rng) for _ in range(count)]
+    rows = np.arange(count, dtype=np.int64)
+    position = records.positions(7, 11, file, -1, rows)
+    return pa.record_batch({"text": texts, records.POSITION: position})
+
+
+def test_rows_are_drawn_by_position_at_the_rate_asked_for():
+    batch = positioned(20_000, texts=["x"] * 20_000)
+    chosen = audit.drawn(batch, 0.1)
+    assert abs(chosen.mean() - 0.1) < 0.01  # nearly five deviations
+    assert (audit.drawn(batch, 0.1) == chosen).all()
+    assert audit.drawn(batch.slice(500, 100), 0.1).tolist() == chosen[500:600].tolist()
+    assert (audit.drawn(batch, 0.2)[chosen]).all()
+    other = audit.drawn(positioned(20_000, texts=["x"] * 20_000, file=1), 0.1)
+    assert abs((other & chosen).mean() - 0.01) < 0.004
+    assert audit.drawn(batch, 1.0).all()
+    assert not audit.drawn(batch, 0.0).any()
+
+
+def tiers(lstm, bert, **changes):
+    """Two tiers' models with their roles; every row is accepted, every row is audited."""
+    role = replace(ROLE, threshold=0.0, first_threshold=0.0, audit_rate=1.0, **changes)
+    first = models.load(str(lstm), device="cpu", precision="fp32")
+    last = models.load(str(bert), device="cpu", precision="fp32")
+    return first, last, role, replace(role, number=2, threshold=None)
+
+
+def test_an_audited_row_keeps_its_answer_and_carries_the_last_tiers(lstm, bert):
+    first, last, before, behind = tiers(lstm, bert, scores=True)
+    batch = positioned(200)
+    plain = scoring.score(first, batch, replace(before, audit_rate=0.0)).simple
+    sent = scoring.score(first, batch, before)
+    assert sent.simple.num_rows == 0
+    assert sent.complex.num_rows == 200
+    found = scoring.score(last, sent.complex, behind)
+    assert found.simple.num_rows == found.failed.num_rows == 0
+    shown = found.audited
+    for name in ("prediction", "confidence", "first_tier_prediction", "truncated", "scores"):
+        assert shown.column(name).equals(plain.column(name)), name
+    assert set(shown.column("route").to_pylist()) == {"audited"}
+    assert set(shown.column("tier").to_pylist()) == {1}
+    asked = scoring.score(last, batch, replace(behind, number=1, first_threshold=1.0)).simple
+    assert shown.column(records.AUDITED).field("prediction").equals(asked.column("prediction"))
+
+
+def test_an_audited_row_on_which_the_last_tier_fails_is_answered_unchecked(lstm, bert):
+    first, last, before, behind = tiers(lstm, bert)
+    sent = scoring.score(first, positioned(20), before).complex
+
+    def forward(tokens, rows):
+        if 3 in rows:
+            raise RuntimeError("no")
+        return last.forward(tokens, rows)
+
+    found = scoring.score(Wrapped(last, forward=forward), sent, behind)
+    assert found.failed.num_rows == 0
+    assert found.audited.num_rows == 20
+    missing = found.audited.column(records.AUDITED).field("prediction").is_null()
+    assert missing.to_pylist().count(True) == 1
+    letters = audit.letters(found.audited, pa.array(["f"] * 20), ["text"])
+    assert letters.schema.equals(audit.schema(["text"]))
+    assert letters.column("agrees").null_count == 1
+
+
+def test_with_three_tiers_it_goes_past_the_middle_one(lstm, bert):
+    first, middle, before, behind = tiers(lstm, bert)
+    sent = scoring.score(first, positioned(50), before).complex
+    passed = scoring.score(middle, sent, replace(before, number=2))
+    assert (passed.simple.num_rows, passed.complex.num_rows) == (0, 50)
+    assert passed.audited is None
+    found = scoring.score(middle, passed.complex, replace(behind, number=3))
+    assert found.audited.column("prediction").equals(sent.column("first_tier_prediction"))
+
+
+@pytest.mark.parametrize(
+    ("checked", "disagreements", "accepted", "goal", "verdict"),
+    [
+        (2000, 8, 900, 0.99, audit.NO_CONTRADICTION),
+        (2000, 60, 900, 0.99, audit.ALARM),
+        (50, 0, 900, 0.99, audit.TOO_FEW),
+        (0, 0, 900, 0.99, audit.TOO_FEW),
+        (2000, 60, 900, None, audit.NO_GOAL),
+        # Few accepted rows cannot break a promise about all rows, however wrong they are.
+        (100, 50, 10, 0.99, audit.NO_CONTRADICTION),
+    ],
+)
+def test_the_verdict(checked, disagreements, accepted, goal, verdict):
+    found = audit.conclude(checked, disagreements, accepted, 1000, goal)
+    low, high = found["interval"]
+    assert found["verdict"] == verdict
+    assert 0 <= low <= high <= 1
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    rng = np.random.default_rng(4)
+    path = tmp_path_factory.mktemp("corpus") / "texts.parquet"
+    table = pa.table({"id": range(3000), "text": [tiny.sentence(rng) for _ in range(3000)]})
+    pq.write_table(table, path)
+    return path
+
+
+def run(corpus, cascade, output, *options):
+    code = classify.main([
+        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output), *options
+    ])  # fmt: skip
+    return code, json.loads((output / "_manifest.json").read_text())
+
+
+def rows(folder):
+    return pq.read_table(folder).sort_by("id")
+
+
+def test_an_audit_changes_the_route_and_nothing_else(corpus, cascade, tmp_path):
+    code, manifest = run(corpus, cascade, tmp_path / "a", "--audit_rate", "0.25")
+    _, plain = run(corpus, cascade, tmp_path / "b")
+    assert code == DONE
+    assert manifest["rows"]["accepted"] == plain["rows"]["accepted"]
+    audited = manifest["rows"]["audited"]
+    assert 0.2 < audited / plain["rows"]["accepted"] < 0.3
+    with_audit, without = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert with_audit["prediction"].equals(without["prediction"])
+    assert with_audit["tier"].equals(without["tier"])
+    routes = with_audit["route"].to_pylist()
+    assert routes.count("audited") == audited
+    letters = pq.read_table(tmp_path / "a" / "_audit")
+    assert letters.num_rows == audited == sum(file["rows"] for file in manifest["audit"]["files"])
+    _, _ = run(corpus, cascade, tmp_path / "c", "--threshold", "1")
+    last = dict(zip(*(rows(tmp_path / "c")[name].to_pylist() for name in ("text", "prediction")),
+                    strict=True))  # fmt: skip
+    told = zip(
+        letters["text"].to_pylist(), letters["last_tier_prediction"].to_pylist(), strict=True
+    )
+    assert all(last[text] == prediction for text, prediction in told)
+    wrong = letters.num_rows - sum(letters["agrees"].to_pylist())
+    assert manifest["audit"]["disagreements"] == wrong
+    assert manifest["audit"]["verdict"] == "no agreement certified"
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_about_as_many_rows_are_audited_as_were_asked_for(corpus, cascade, tmp_path, suffix):
+    if suffix == "jsonl":
+        lines = "\n".join(json.dumps(row) for row in pq.read_table(corpus).to_pylist())
+        corpus = tmp_path / "texts.jsonl"
+        corpus.write_text(lines)
+    _, manifest = run(corpus, cascade, tmp_path / "a", "--audit_rows", "600", "--threshold", "0")
+    assert 500 < manifest["rows"]["audited"] < 700
+
+
+@pytest.fixture(scope="module")
+def signed(corpus, cascade, tmp_path_factory):
+    output = tmp_path_factory.mktemp("signed") / "mine"
+    code = calibrate.main([
+        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output),
+        "--agreement", "0.8", "--sample_rows", "1000",
+    ])  # fmt: skip
+    assert code == DONE
+    return output
+
+
+def test_a_promise_that_is_kept_is_not_contradicted(signed, corpus, tmp_path):
+    code, manifest = run(corpus, signed, tmp_path / "a", "--audit_rows", "1000")
+    assert code == DONE
+    assert manifest["audit"]["verdict"] == "no contradiction"
+    assert manifest["audit"]["goal"] == 0.8
+
+
+def test_a_promise_that_is_broken_raises_the_alarm_and_the_output_stands(
+    signed, corpus, tmp_path, capsys
+):
+    other = tmp_path / "other"
+    shutil.copytree(signed, other)
+    config = json.loads((other / "tier_2" / "config.json").read_text())
+    config["id2label"] = dict(zip("01", reversed(config["id2label"].values()), strict=True))
+    (other / "tier_2" / "config.json").write_text(json.dumps(config))  # it says the opposite
+    code, manifest = run(corpus, other, tmp_path / "a", "--audit_rows", "1000")
+    assert code == ALARM
+    assert manifest["audit"]["verdict"] == "alarm"
+    assert rows(tmp_path / "a").num_rows == 3000
+    assert "alarm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--audit_rows", "5", "--audit_rate", "0.1"), "found both"),
+        (("--audit_rate", "2"), "--audit_rate"),
+        (("--audit_rows", "0"), "--audit_rows"),
+    ],
+)
+def test_what_cannot_be_is_refused(corpus, cascade, tmp_path, options, expected):
+    with pytest.raises(RefusedError, match=expected):
+        run(corpus, cascade, tmp_path / "a", *options)
