@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
 import time
@@ -135,9 +134,7 @@ def main(arguments: Sequence[str]) -> int:
         with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
             running.execute(pipeline, watch.tick)
     except Interrupted:
-        # The abandoned pipeline may still be writing there.
-        with contextlib.suppress(OSError):
-            store.drop_folder("_tmp")
+        store.abandon()
         raise
     seconds = time.monotonic() - started
     manifest, failure = store.read_json(MANIFEST), store.read_json(FAILURE)

@@ -191,9 +191,9 @@ def test_a_promise_that_is_broken_raises_the_alarm_and_the_output_stands(
 ):
     other = tmp_path / "other"
     shutil.copytree(signed, other)
-    config = json.loads((other / "tier_2" / "config.json").read_text())
-    config["id2label"] = dict(zip("01", reversed(config["id2label"].values()), strict=True))
-    (other / "tier_2" / "config.json").write_text(json.dumps(config))  # it says the opposite
+    stored = json.loads((other / "cascade.json").read_text())
+    stored["certificate"]["signed"][0]["value"] = 0.99  # far more than was found
+    (other / "cascade.json").write_text(json.dumps(stored))
     code, manifest = run(corpus, other, tmp_path / "a", "--audit_rows", "1000")
     assert code == ALARM
     assert manifest["audit"]["verdict"] == "alarm"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +16,9 @@ from fsspec.implementations.local import LocalFileSystem
 from tango_beam.errors import RefusedError
 
 TEMPORARY = "_tmp"
+
+_abandoned: set[str] = set()
+_creating = threading.Lock()
 # On these a file appears when it is closed, whole; elsewhere it is written aside and renamed.
 _WHOLE_ON_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 
@@ -43,8 +48,24 @@ class Store:
         """Full path of a file in the directory."""
         return f"{self._root}/{name}" if name else self._root
 
+    def abandon(self) -> None:
+        """Lets nothing of this process begin a file in the directory any more; clears up.
+
+        A pipeline that was interrupted goes on in its threads until the process ends.
+        """
+        with _creating:
+            _abandoned.add(self._root)
+        with contextlib.suppress(OSError):
+            self.drop_folder(TEMPORARY)
+
     def create(self, name: str) -> Publication:
         """Begins a file; it appears under its name when published."""
+        with _creating:
+            if self._root in _abandoned:
+                raise OSError(f"{self.url}: the run that wrote here was stopped")
+            return self._create(name)
+
+    def _create(self, name: str) -> Publication:
         if not self._aside:
             return Publication(self, name, self.path(name))
         aside = self.path(f"{TEMPORARY}/{uuid.uuid4().hex}-{name.rsplit('/', 1)[-1]}")
