@@ -131,8 +131,8 @@ def conclude(
     """What an audit says of a promise of agreement.
 
     Alarm: the share of accepted rows times the lower exact bound on disagreement among them (at
-    `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to tell:
-    twice the disagreement that the goal allows is still possible.
+    `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to tell: no
+    alarm, but more disagreement was seen than the goal allows, or twice as much is still possible.
 
     Args:
       checked: audited rows that the last tier answered.
@@ -149,7 +149,9 @@ def conclude(
     elif low > 1 - goal:
         verdict = ALARM
     else:
-        verdict = TOO_FEW if high > 2 * (1 - goal) else NO_CONTRADICTION
+        seen = share * disagreements / max(1, checked)
+        unclear = seen > 1 - goal or high > 2 * (1 - goal)
+        verdict = TOO_FEW if unclear else NO_CONTRADICTION
     return {
         "verdict": verdict,
         "goal": goal,

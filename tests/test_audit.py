@@ -100,6 +100,7 @@ def test_with_three_tiers_it_goes_past_the_middle_one(lstm, bert):
         (2000, 60, 900, 0.99, audit.ALARM),
         (50, 0, 900, 0.99, audit.TOO_FEW),
         (0, 0, 900, 0.99, audit.TOO_FEW),
+        (2000, 25, 900, 0.99, audit.TOO_FEW),
         (2000, 60, 900, None, audit.NO_GOAL),
         # Few accepted rows cannot break a promise about all rows, however wrong they are.
         (100, 50, 10, 0.99, audit.NO_CONTRADICTION),

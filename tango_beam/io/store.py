@@ -120,6 +120,7 @@ class Store:
           RefusedError: it holds files and `overwrite` is off, or it holds files of another kind
             than a run's, or it cannot be written.
         """
+        _abandoned.discard(self._root)
         found = self.names()
         if found and not overwrite:
             raise RefusedError(
