@@ -36,11 +36,14 @@ class Commit(beam.PTransform):
 
     def expand(self, names: tuple[beam.PCollection, ...]) -> beam.PCollection:
         output = self._output
+        # One element that is always there, so that a run without any row is committed too.
+        always = names[0].pipeline | "Always" >> beam.Impulse()
         return (
-            names
+            (*names, always)
             | "Receipts" >> beam.Flatten()
-            | "AfterAll" >> beam.combiners.Count.Globally()
-            | "Commit" >> beam.Map(lambda _: commit(Store(output)))
+            | "ToOneKey" >> beam.Map(lambda _: (0, 0)).with_output_types(tuple[int, int])
+            | "AfterAll" >> beam.GroupByKey()
+            | "Commit" >> beam.Map(lambda _: commit(Store(output))).with_output_types(None)
         )
 
 
