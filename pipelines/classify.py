@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     if manifest:
         report.show(report.summary(manifest, ours.output, seconds))
         if (manifest["audit"] or {}).get("verdict") == audit.ALARM:
-            print(f"alarm: {report.describe_audit(manifest['audit'])}", file=sys.stderr)
+            print(report.describe_audit(manifest["audit"]), file=sys.stderr)
             return ALARM
         return DONE
     if failure:

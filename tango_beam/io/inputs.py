@@ -22,6 +22,9 @@ from tango_beam.io.plan import PlannedFile
 
 SAMPLE_ROWS = 10_000
 SAMPLE_FILES = 16
+# What a Parquet row counts for at least: a dictionary makes a few bytes of texts that repeat, and a
+# checkpoint of such a file would hold millions of rows.
+ROW_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,10 @@ def _footer(file: InputFile) -> tuple[pa.Schema, tuple[tuple[int, int], ...]] | 
         with input_files.open_input(file.path) as raw, pq.ParquetFile(raw) as parquet:
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            sizes = tuple((group.num_rows, group.total_byte_size) for group in groups)
+            sizes = tuple(
+                (group.num_rows, max(group.total_byte_size, group.num_rows * ROW_BYTES))
+                for group in groups
+            )
             return parquet.schema_arrow, sizes
     except (OSError, pa.ArrowException) as error:
         return error

@@ -26,7 +26,7 @@ class PlannedFile:
 
     Attributes:
       file: the file.
-      row_groups: rows and uncompressed bytes of each (Parquet).
+      row_groups: rows and uncompressed bytes of each (Parquet), at least `inputs.ROW_BYTES` a row.
       stop: uncompressed bytes to read of it (JSONL); None for all, and always for whole .gz, .zst.
     """
 
