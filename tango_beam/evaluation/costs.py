@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ class CostCurve:
     shares: FloatArray
     later: FloatArray
 
-    def speedups(self, shares: npt.ArrayLike) -> FloatArray:
+    def speedups(self, shares: FloatArray) -> FloatArray:
         """How many times faster than the last tier alone (TangoBERT, section 5), float64.
 
         cost(last alone, all rows) / (cost(first, all rows) + cost(later tiers, escalated rows)).
@@ -115,31 +116,35 @@ def at_own_batch_sizes(
       rows: those that are timed, int64, ascending.
       repeats: each piece of work is timed so often, in turn; the median counts.
     """
-    work: dict[tuple[str, float], Callable[[], None]] = {
+    counts = sorted({max(1, round(level * len(rows))) for level in LEVELS})
+    work: dict[tuple[str, int], Callable[[], None]] = {
         ("first", 0): lambda: _run(stages[0], texts, rows, tokenize=True),
         ("alone", 0): lambda: _run(stages[-1], texts, rows, tokenize=True),
     }
     for routing, order in orders.items():
         timed = order[np.isin(order, rows)]
-        for level in LEVELS:
-            # Everything escalated is the same rows, whatever the order.
-            name = "all" if level == 1 else routing
-            chosen = np.sort(timed[: round(level * len(timed))])
-            work[name, level] = lambda chosen=chosen: _later(stages, texts, chosen)  # type: ignore[misc]
+        for count in counts:
+            chosen = np.sort(timed[:count])
+            work[_key(routing, count, rows)] = partial(_later, stages, texts, chosen)
     seconds = _time(stages, texts, work, repeats)
     middle = {key: float(np.median(taken)) / len(rows) for key, taken in seconds.items()}
     curves = {}
     for routing in orders:
-        later = [middle["all" if level == 1 else routing, level] for level in LEVELS]
+        later = [0.0, *(middle[_key(routing, count, rows)] for count in counts)]
         curves[routing] = CostCurve(
             first=middle["first", 0],
             alone=middle["alone", 0],
-            shares=np.array([0, *(round(level * len(rows)) / len(rows) for level in LEVELS)]),
+            shares=np.array([0, *counts]) / len(rows),
             # Noise aside, more rows take longer.
-            later=np.maximum.accumulate([0.0, *later]),
+            later=np.maximum.accumulate(later),
         )
     first, alone = (seconds[name, 0] / len(rows) for name in ("first", "alone"))
     return Costs(curves, first, alone, len(rows))
+
+
+def _key(routing: str, count: int, rows: IntArray) -> tuple[str, int]:
+    """Names a piece of work; everything escalated is the same rows, whatever the order."""
+    return ("all" if count == len(rows) else routing, count)
 
 
 def at_batch_size_1(
@@ -204,7 +209,7 @@ def carry_over(lengths: IntArray, seconds: FloatArray, wanted: IntArray) -> Floa
     spread = float((centred**2).sum())
     slope = float((centred * seconds).sum()) / spread if spread else 0.0
     slope = min(max(slope, 0.0), mean / max(mean_length, 1e-9))
-    return mean + slope * (wanted - mean_length)
+    return np.asarray(mean + slope * (wanted - mean_length), np.float64)
 
 
 def _run(stage: Stage, texts: LabelledTexts, rows: IntArray, *, tokenize: bool) -> None:
@@ -232,13 +237,13 @@ def _tokenize(stage: Stage, texts: LabelledTexts, rows: IntArray) -> Tokens:
 def _time(
     stages: list[Stage],
     texts: LabelledTexts,
-    work: Mapping[tuple[str, float], Callable[[], None]],
+    work: Mapping[tuple[str, int], Callable[[], None]],
     repeats: int,
-) -> dict[tuple[str, float], FloatArray]:
+) -> dict[tuple[str, int], FloatArray]:
     """Seconds of each piece of work, one entry a repeat; in turn, so that drift hits all alike."""
     for stage in stages:
         _run(stage, texts, np.arange(min(_WARM_UP_ROWS, len(texts))), tokenize=True)
-    taken: dict[tuple[str, float], list[float]] = {key: [] for key in work}
+    taken: dict[tuple[str, int], list[float]] = {key: [] for key in work}
     for repeat in range(repeats):
         logger.info("timing the tiers at their own batch sizes, %s of %s", repeat + 1, repeats)
         for key, action in work.items():

@@ -19,6 +19,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # The largest float32 below 1: a threshold of 1 escalates everything, this one all but confidence 1.
 _BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+# Random orders from which the band of random routing is read.
+DRAWS = 50
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def oracle_scores(scored: Scored, metric: Metric, escalated: IntArray) -> FloatA
 
 
 def random_band(
-    scored: Scored, metric: Metric, escalated: IntArray, *, draws: int = 50, seed: int = 0
+    scored: Scored, metric: Metric, escalated: IntArray, *, draws: int = DRAWS, seed: int = 0
 ) -> Band:
     """What routing at random scores for as many escalated rows.
 
