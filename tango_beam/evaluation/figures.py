@@ -34,8 +34,8 @@ COLOURS = {
     "unchanged": ("#6a5a9e", "#b3a4e6"),
 }
 _LIGHT = {role: light for role, (light, _) in COLOURS.items()}
-# Narrow, so that the text stays legible where a phone shows it 360 pixels wide.
-_WIDTH, _HEIGHT = 4.9, 3.7
+# Narrow, so that the text stays legible where a phone shows it 360 pixels wide (inches).
+_WIDTH, _HEIGHT = 4.4, 3.5
 _MOST_POINTS = 1500
 _PNG_DPI = 200
 _TICKS = np.array([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150])
@@ -186,10 +186,11 @@ def _finished(figure: Figure, axes: Axes, found: dict[str, Any]) -> Figure:
     for share, line in ((1.0, "-"), (0.99, "-."), (0.98, (0, (1, 2)))):
         level = share * reference
         axes.axhline(level, color=_LIGHT["muted"], linewidth=0.9, linestyle=line, zorder=1)
+        # Beside the axes, where no curve runs.
         axes.annotate(
-            f"{share:.0%} of tier {last}".replace("%", " %"),
-            (0.0, level), xycoords=("axes fraction", "data"), xytext=(3, 2),
-            textcoords="offset points", fontsize=8, color=_LIGHT["muted"],
+            f"tier {last}" if share == 1 else f"{100 * share:.0f} %", (1.0, level),
+            xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=8.5, color=_LIGHT["muted"], annotation_clip=False,
         )  # fmt: skip
     axes.set_ylabel(found["metric"]["shown"])
     figure.legend(loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.0)

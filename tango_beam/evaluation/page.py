@@ -75,7 +75,9 @@ def _theme(which: int) -> str:
 
 
 def _paragraphs(texts: list[str]) -> str:
-    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
+    # A number and its unit stay on one line.
+    unbroken = (text.replace(" %", "\u00a0%").replace(" x ", "\u00a0x ") for text in texts)
+    return "\n".join(f"<p>{escape(text)}</p>" for text in unbroken)
 
 
 def _figure(name: str, svg: str, title: str, caption: str) -> str:

@@ -36,17 +36,17 @@ def captions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
     last, shown = len(found["cascade"]["tiers"]), found["metric"]["shown"]
     return {
         "speedup_own_batch": (
-            f"{shown} against speedup, own batch sizes",
+            f"{_capital(shown)} against speedup, own batch sizes",
             "As in the paper's Figure 3. Every point is a threshold of the first tier. Random "
             f"escalates as many rows at random (line: expected; band: 5 to 95 % of {DRAWS} draws). "
             "The oracle escalates first what later tiers correct, last what they would break.",
         ),
         "speedup_batch_1": (
-            f"{shown} against speedup, batch size 1",
+            f"{_capital(shown)} against speedup, batch size 1",
             "As in the paper's Figure 2: one text at a time.",
         ),
         "escalation": (
-            f"{shown} against rows escalated",
+            f"{_capital(shown)} against rows escalated",
             "The same on every machine: no cost is in it.",
         ),
         "corrections": (
@@ -63,6 +63,10 @@ def captions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
             f"longer than that, or too few to fill tier {last}'s batches.",
         ),
     }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def method(found: dict[str, Any]) -> list[str]:
