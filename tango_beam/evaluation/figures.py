@@ -38,7 +38,7 @@ _LIGHT = {role: light for role, (light, _) in COLOURS.items()}
 _WIDTH, _HEIGHT = 4.4, 3.5
 _MOST_POINTS = 1500
 _PNG_DPI = 200
-_TICKS = np.array([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150])
+_TICKS = np.outer(10.0 ** np.arange(-3, 5), [1, 1.5, 2, 3, 5, 7]).ravel()
 _STYLE = {
     "font.size": 9.5,
     "font.family": "DejaVu Sans",
@@ -142,7 +142,7 @@ def _against_speedup(found: dict[str, Any], size: str) -> Figure:
     low, high = min(every.min(), 1.0) / 1.05, max(every.max(), 1.0) * 1.05
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    ticks = _thin(_TICKS[(low <= _TICKS) & (high >= _TICKS)])
+    ticks = _ticks(low, high)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.axvline(1, color=_LIGHT["grid"], linewidth=2.5, zorder=0.5)
@@ -280,8 +280,15 @@ def _kept(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
 
 
-def _thin(ticks: np.ndarray, most: int = 7) -> np.ndarray:
-    return ticks[:: 1 + (len(ticks) - 1) // most] if len(ticks) else ticks
+def _ticks(low: float, high: float, most: int = 7) -> np.ndarray:
+    """Round speedups between two others, 1 among them: finer steps where there are few."""
+    for steps in (_TICKS, np.arange(1, 40) / 10, np.arange(1, 80) / 20):
+        inside = steps[(steps >= low) & (steps <= high)]
+        if len(inside) >= 4:
+            break
+    every = 1 + (len(inside) - 1) // most
+    start = int(np.abs(inside - 1).argmin()) % every if len(inside) else 0
+    return inside[start::every]
 
 
 def _short(value: float) -> str:

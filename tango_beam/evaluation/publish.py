@@ -20,16 +20,21 @@ class Output:
     """
 
     def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+        self._given, self.folder = folder, Path(folder)
 
     def check(self, *, overwrite: bool) -> None:
         """Refuses, before any work, what could not be written at the end.
 
         Raises:
-          RefusedError: the directory holds files and `overwrite` is off, or files that are no
-            report's; or matplotlib is missing.
+          RefusedError: a URL, or a directory that holds files while `overwrite` is off, or files
+            that are no report's; or matplotlib is missing.
         """
         figures.require_matplotlib()
+        if "://" in self._given:
+            raise RefusedError(
+                f"--output {self._given}: expected a local directory, found a URL; copy it there "
+                "afterwards"
+            )
         if self.folder.exists() and not self.folder.is_dir():
             raise RefusedError(f"--output {self.folder}: expected a directory, found a file")
         found = sorted(entry.name for entry in self.folder.glob("*"))

@@ -282,6 +282,21 @@ def test_a_directory_that_holds_something_is_left_alone(run, rng, tmp_path):
     assert (tmp_path / "out" / "thesis.doc").read_text() == "mine"
 
 
+def test_an_output_that_is_no_local_directory_is_refused(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [GOOD])
+    for output, expected in (("memory://out", "found a URL"), (str(path), "found a file")):
+        with pytest.raises(RefusedError, match=expected):
+            evaluate.main(["--input", str(path), "--output", output])
+
+
+def test_ticks_are_round_few_and_hold_one():
+    for low, high in ((0.9, 12.0), (0.55, 1.4), (0.98, 1.1), (0.01, 3000.0), (0.9, 1.5)):
+        ticks = figures._ticks(low, high)
+        assert 2 <= len(ticks) <= 8
+        assert low <= ticks[0] and ticks[-1] <= high
+        assert np.isclose(ticks, 1).any()
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RefusedError, match=r"pip install 'tango-beam\[evaluate\]'"):
