@@ -91,9 +91,6 @@ def all_findings(
     """
     scored = answered.scored
     curve = curves.cascade_curve(scored, metric)
-    oracle = curves.oracle_scores(scored, metric, curve.escalated)
-    band = curves.random_band(scored, metric, curve.escalated, seed=seed)
-    shares = curve.escalated / len(scored)
     return {
         "scores": _scores(answered, costs, positive, own_threshold),
         "speedup_at": [
@@ -101,6 +98,20 @@ def all_findings(
             for share in SHARES
         ],
         "reference": scored.reference(metric),
+        **_beside_baselines(scored, curve, metric, costs, seed),
+        "corrections": _corrections(scored),
+        "costs": {size: _costs(cost) for size, cost in costs.items()},
+    }
+
+
+def _beside_baselines(
+    scored: Scored, curve: Curve, metric: Metric, costs: Mapping[str, Costs], seed: int
+) -> dict[str, Any]:
+    """The cascade's curve, and oracle and random routing with as many rows escalated."""
+    oracle = curves.oracle_scores(scored, metric, curve.escalated)
+    band = curves.random_band(scored, metric, curve.escalated, seed=seed)
+    shares = curve.escalated / len(scored)
+    return {
         "curve": {
             "thresholds": curve.thresholds.tolist(),
             "escalated": curve.escalated.tolist(),
@@ -119,8 +130,6 @@ def all_findings(
             "oracle": _mean_gain(shares, oracle - band.expected),
             "thresholds_above": _share_above(curve.scores, band.expected),
         },
-        "corrections": _corrections(scored),
-        "costs": {size: _costs(cost) for size, cost in costs.items()},
     }
 
 
