@@ -1,0 +1,231 @@
+"""The metric of a cascade at every threshold, beside random and oracle routing. Pure NumPy.
+
+A *routing* says which rows go on to the tiers behind the first. Each routing here is an order in
+which rows are escalated; a point of its curve is how many of them are. The baselines are those of
+TangoBERT, section 5.2.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tango_beam.evaluation.metrics import Metric, Tallies, tally
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+# The largest float32 below 1: a threshold of 1 escalates everything, this one all but confidence 1.
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+# Random orders from which the band of random routing is read.
+DRAWS = 50
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labelled rows with every answer that a routing can give them.
+
+    Attributes:
+      targets: index of the right label, int64, shape [rows].
+      first: the first tier's answers, int64, shape [rows].
+      later: what the tiers behind it answer, between them, to a row that is escalated.
+      last: the last tier's answers, against which a cascade is measured; with two tiers, `later`.
+      confidences: the first tier's, float32, shape [rows], without NaN.
+      labels: how many labels there are.
+    """
+
+    targets: IntArray
+    first: IntArray
+    later: IntArray
+    last: IntArray
+    confidences: npt.NDArray[np.float32]
+    labels: int
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, rows: IntArray) -> Scored:
+        """Some of the rows."""
+        return Scored(
+            self.targets[rows],
+            self.first[rows],
+            self.later[rows],
+            self.last[rows],
+            self.confidences[rows],
+            self.labels,
+        )
+
+    def reference(self, metric: Metric) -> float:
+        """The last tier's score on all rows."""
+        return float(metric(tally(self.targets, self.last, self.labels)))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A score at every threshold, in ascending order of escalation.
+
+    Attributes:
+      thresholds: one that escalates so many rows, float64, shape [steps]; 0 first, 1 last.
+      escalated: rows, int64, shape [steps], strictly ascending from 0 to all of them.
+      scores: float64, shape [steps].
+    """
+
+    thresholds: FloatArray
+    escalated: IntArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True)
+class Band:
+    """What random routing scores, at given numbers of escalated rows; float64, shape [steps].
+
+    Attributes:
+      expected: the metric of the expected counts; for accuracy a straight line, and exact.
+      low: 5 % of the draws lie under it.
+      high: 5 % of the draws lie above it.
+    """
+
+    expected: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def steps(confidences: npt.NDArray[np.float32]) -> tuple[FloatArray, IntArray]:
+    """Every different routing that a threshold makes: thresholds, and rows that each escalates.
+
+    Equal confidences go together. The rule is `routing.is_complex`: under the threshold a row is
+    escalated, and at 1 every row is.
+
+    Args:
+      confidences: float32, shape [rows], without NaN.
+
+    Returns:
+      Thresholds, float64, and escalated rows, int64, both of shape [steps].
+    """
+    ordered = np.sort(confidences)
+    inner = ordered[(ordered > 0) & (ordered < 1)].astype(float)
+    thresholds = np.unique(np.concatenate([[0.0], inner, [_BELOW_ONE]]))
+    escalated = np.searchsorted(ordered, thresholds.astype(np.float32), side="left")
+    escalated, firsts = np.unique(escalated, return_index=True)
+    thresholds = thresholds[firsts]
+    partial = escalated < len(ordered)
+    return (
+        np.append(thresholds[partial], 1.0),
+        np.append(escalated[partial], len(ordered)).astype(np.int64),
+    )
+
+
+def confidence_order(scored: Scored) -> IntArray:
+    """Rows in the order in which a rising threshold escalates them, int64, shape [rows]."""
+    return np.argsort(scored.confidences, kind="stable")
+
+
+def oracle_order(scored: Scored) -> IntArray:
+    """Rows in the oracle's order, int64, shape [rows] (TangoBERT, section 5.2.4).
+
+    First those on which the first tier is wrong and the later ones are right, last those on which
+    it is the other way round, the least confident first within each. No routing that escalates as
+    many rows has a higher accuracy.
+    """
+    gain = (scored.later == scored.targets).astype(int) - (scored.first == scored.targets)
+    return np.lexsort((scored.confidences, -gain))
+
+
+def random_order(rows: int, seed: int) -> IntArray:
+    """Rows in random order, int64, shape [rows]."""
+    return np.random.default_rng(seed).permutation(rows)
+
+
+def tallies_along(scored: Scored, order: IntArray, escalated: IntArray) -> Tallies:
+    """Counts after escalating the first rows of an order, for each number of them.
+
+    Args:
+      scored: the rows.
+      order: all row numbers, int64, shape [rows].
+      escalated: how many go on, int64, shape [steps].
+
+    Returns:
+      Tallies of shape [steps, labels].
+    """
+    start = tally(scored.targets, scored.first, scored.labels)
+    targets, first, later = scored.targets[order], scored.first[order], scored.later[order]
+    one = np.eye(scored.labels, dtype=np.int64)
+    right = (later == targets).astype(np.int64) - (first == targets)
+    return Tallies(
+        hits=start.hits + _running(right[:, None] * one[targets])[escalated],
+        answered=start.answered + _running(one[later] - one[first])[escalated],
+        actual=start.actual,
+    )
+
+
+def _running(changes: IntArray) -> IntArray:
+    """Sums over the first 0, 1, 2, ... rows; shape [rows + 1, labels]."""
+    return np.concatenate([np.zeros_like(changes[:1]), np.cumsum(changes, axis=0)])
+
+
+def cascade_curve(scored: Scored, metric: Metric) -> Curve:
+    """The cascade's score at every threshold of the first tier (TangoBERT, Figure 2)."""
+    thresholds, escalated = steps(scored.confidences)
+    tallies = tallies_along(scored, confidence_order(scored), escalated)
+    return Curve(thresholds, escalated, metric(tallies))
+
+
+def oracle_scores(scored: Scored, metric: Metric, escalated: IntArray) -> FloatArray:
+    """The oracle's score for as many escalated rows, float64, shape [steps]."""
+    return metric(tallies_along(scored, oracle_order(scored), escalated))
+
+
+def random_band(
+    scored: Scored, metric: Metric, escalated: IntArray, *, draws: int = DRAWS, seed: int = 0
+) -> Band:
+    """What routing at random scores for as many escalated rows.
+
+    A random set of a given size changes each count, in expectation, by its share of what escalating
+    everything changes; accuracy is linear in the counts, so its line is straight.
+
+    Args:
+      scored: the rows.
+      metric: what to compute.
+      escalated: how many rows go on, int64, shape [steps].
+      draws: random orders from which the band is read.
+      seed: of the draws.
+    """
+    start = tally(scored.targets, scored.first, scored.labels)
+    end = tally(scored.targets, scored.later, scored.labels)
+    share = (escalated / max(1, len(scored)))[:, None]
+    expected = Tallies(
+        hits=start.hits + share * (end.hits - start.hits),
+        answered=start.answered + share * (end.answered - start.answered),
+        actual=start.actual,
+    )
+    drawn = [
+        metric(tallies_along(scored, random_order(len(scored), seed + draw), escalated))
+        for draw in range(draws)
+    ]
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    return Band(metric(expected), low, high)
+
+
+def cheapest(
+    scores: FloatArray, speedups: FloatArray, reference: float, share: float
+) -> int | None:
+    """The step of the largest speedup that keeps a share of the last tier's score.
+
+    With a share of 0.99 it is speedup@99 (TangoBERT, Table 2). Of equally fast steps, the first.
+
+    Args:
+      scores: of the curve, float64, shape [steps].
+      speedups: float64, shape [steps].
+      reference: the last tier's score.
+      share: 0 to 1.
+
+    Returns:
+      An index into the steps; None where no step keeps it, or the reference is not above 0 (a share
+      of it then means nothing).
+    """
+    if not reference > 0:
+        return None
+    fine = np.flatnonzero(scores >= share * reference - 1e-12)
+    return int(fine[np.argmax(speedups[fine])]) if len(fine) else None
