@@ -10,6 +10,7 @@ import json
 import threading
 from pathlib import Path
 
+from tango_beam import memory
 from tango_beam.models.base import Answers, Model, describe
 from tango_beam.models.tokens import Tokens
 
@@ -45,6 +46,7 @@ def load(
     Raises:
       ValueError: a checkpoint that does not fit; OSError: one that is not there.
     """
+    memory.bound_kernels()
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
     key = (source, device, precision, max_length, temperature, confidence, tokenizer, revision)
