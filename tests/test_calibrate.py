@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.config import load_cascade
 from tango_beam.errors import RefusedError
 from tests import tiny
+from tests.test_classify import schema
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +221,21 @@ def test_three_tiers_and_three_labels(corpus, tmp_path):
     attempts = json.loads((output / "_attempts.json").read_text())
     assert len(attempts[0]["thresholds"]) == 2
     assert attempts[0]["sample"]["fitted"] == 250
+
+
+def test_the_cascade_that_comes_out_fits_its_schema(signed):
+    stored = json.loads((signed / "cascade.json").read_text())
+    jsonschema.validate(stored, schema("cascade"))
+
+
+def test_pairs_are_two_columns(corpus, cascade, tmp_path):
+    table = pq.read_table(corpus)
+    pairs = table.append_column("other", table["text"].take(pa.array(range(1499, -1, -1))))
+    pq.write_table(pairs, tmp_path / "pairs.parquet")
+    output = tmp_path / "mine"
+    options = ("--text_pair_column", "other", "--agreement", "0.5", "--sample_rows", "1000")
+    assert run(tmp_path / "pairs.parquet", cascade, output, *options) == DONE
+    assert certificate(output)["corpus"]["columns"] == ["text", "other"]
+    options = ("--text_pair_column", "other")
+    found = coverage(tmp_path / "pairs.parquet", output, tmp_path / "a", *options)
+    assert found["status"] == "covered"
