@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tango_beam import command_line
 from tango_beam.command_line import ALARM, DONE, FAILED, TOO_MANY_DEAD, Parser
 from tango_beam.errors import Interrupted
+
+if TYPE_CHECKING:
+    from tango_beam.io.store import Store
 
 DESCRIPTION = """\
 Classifies every text of a corpus with a cascade of models: a small first tier answers what it is
@@ -83,6 +88,10 @@ def parser() -> Parser:
         help="auto is Parquet",
     )  # fmt: skip
     writing.add_argument("--overwrite", action="store_true", help="replace an earlier run")
+    writing.add_argument(
+        "--resume", action="store_true",
+        help="go on with a run that was cut short (a kill, a full disk), or begin one",
+    )  # fmt: skip
     writing.add_argument("--scores", action="store_true", help="add every label's probability")
     writing.add_argument(
         "--source_columns", action="store_true", help="add each row's file and position"
@@ -118,8 +127,9 @@ def main(arguments: Sequence[str]) -> int:
     # Beam and torch take seconds to import; a misspelt option need not wait for them.
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from tango_beam import audit, job, report, running
-    from tango_beam.io.commit import FAILURE, MANIFEST
+    from tango_beam import job, report, running
+    from tango_beam.io.commit import MANIFEST
+    from tango_beam.io.lease import Lease
 
     stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
     stated["input"] = tuple(ours.input)
@@ -127,16 +137,27 @@ def main(arguments: Sequence[str]) -> int:
     beam_options = PipelineOptions(beam_arguments)
     local = running.is_in_process(beam_options)
     prepared = job.prepare(job.Options(**stated), local=local)
-    store = job.open_output(prepared)
-    pipeline = running.new_pipeline(beam_options)
-    prepared.build(pipeline, running.workers(beam_options))
-    try:
-        with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
-            running.execute(pipeline, watch.tick)
-    except Interrupted:
-        store.abandon()
-        raise
-    seconds = time.monotonic() - started
+    with Lease() as lease:
+        store = job.open_output(prepared, lease)
+        if not (ours.resume and store.exists(MANIFEST)):
+            pipeline = running.new_pipeline(beam_options)
+            prepared.build(pipeline, running.workers(beam_options))
+            try:
+                with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
+                    running.execute(pipeline, watch.tick, lease.renew)
+            except Interrupted:
+                store.abandon()
+                raise
+        else:
+            print("complete already; nothing was left to do")
+        return _conclude(store, ours, time.monotonic() - started)
+
+
+def _conclude(store: Store, ours: argparse.Namespace, seconds: float) -> int:
+    """Shows what came of the run; returns the exit code."""
+    from tango_beam import audit, report
+    from tango_beam.io.commit import FAILURE, MANIFEST
+
     manifest, failure = store.read_json(MANIFEST), store.read_json(FAILURE)
     if manifest:
         report.show(report.summary(manifest, ours.output, seconds))

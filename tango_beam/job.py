@@ -15,11 +15,12 @@ from tango_beam.calibration import certificate
 from tango_beam.cascade import Cascade
 from tango_beam.config import CascadeConfig, TierConfig, load_cascade
 from tango_beam.errors import RefusedError
-from tango_beam.io import inputs
+from tango_beam.io import inputs, resume
 from tango_beam.io.commit import Commit
+from tango_beam.io.lease import Lease
 from tango_beam.io.plan import CHECKPOINT_BYTES, PlannedFile
 from tango_beam.io.read import DEAD, ReadRecords
-from tango_beam.io.run import Run
+from tango_beam.io.run import RUN_FILE, Run
 from tango_beam.io.store import Store
 from tango_beam.io.write import Sink
 from tango_beam.models.checkpoints import labels_of, revision_of
@@ -47,6 +48,7 @@ class Options:
     max_dead_fraction: float = 0.01
     allow_broken_files: bool = False
     overwrite: bool = False
+    resume: bool = False
     scores: bool = False
     source_columns: bool = False
     answer_prefix: str = ""
@@ -61,6 +63,8 @@ class Options:
             raise RefusedError(
                 f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"
             )
+        if self.resume and self.overwrite:
+            raise RefusedError("expected --resume or --overwrite, found both")
         if self.audit_rows is not None and self.audit_rate is not None:
             raise RefusedError("expected --audit_rows or --audit_rate, found both")
         if self.audit_rate is not None and not 0 < self.audit_rate <= 1:
@@ -177,11 +181,16 @@ def prepare(options: Options, *, local: bool = True) -> Job:
     return Job(options, cascade, Compute(device, precision), run, weight)
 
 
-def open_output(job: Job) -> Store:
-    """Makes or empties the output directory and writes `_run.json`.
+def open_output(job: Job, lease: Lease | None = None) -> Store:
+    """Makes or empties the output directory and writes `_run.json`; leaves a run to resume alone.
+
+    Args:
+      job: from `prepare`.
+      lease: taken before anything is changed there.
 
     Raises:
-      RefusedError: it holds something, or cannot be written.
+      RefusedError: it holds something, or cannot be written, or another run than this one, or
+        somebody else is writing there.
     """
     output = job.options.output
     try:
@@ -189,7 +198,19 @@ def open_output(job: Job) -> Store:
         inside = [entry.file.path for entry in job.run.files if store.holds(entry.file.path)]
         if inside:
             raise RefusedError(f"--output {output}: expected no input in it, found {inside[0]}")
-        store.prepare(job.options.overwrite)
+        begun = store.read_json(RUN_FILE) if job.options.resume else None
+        # Nothing but an empty `_run.json`: it was killed before it had begun.
+        again = job.options.overwrite or begun is not None
+        if begun:
+            _refuse_another_run(job, begun)
+        else:
+            store.refuse_what_is_there(again)
+        if lease:
+            lease.take(store)
+        if begun:
+            store.reopen()
+            return store
+        store.prepare(again)
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, RefusedError):
             raise
@@ -198,6 +219,17 @@ def open_output(job: Job) -> Store:
         ) from error
     job.run.save(store)
     return store
+
+
+def _refuse_another_run(job: Job, begun: dict[str, Any]) -> None:
+    differs = resume.differences(begun, job.run)
+    if differs:
+        shown = "; ".join(differs[:8])
+        more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""
+        raise RefusedError(
+            f"--resume: expected the run that was begun in {job.options.output}, found another: "
+            f"{shown}{more}. --overwrite starts anew"
+        )
 
 
 def resolve_cascade(options: Options) -> CascadeConfig:
@@ -326,7 +358,7 @@ def _result_options(options: Options, device: str, precision: str) -> dict[str, 
     """Every option that changes a result, as JSON holds it."""
     settled = replace(options, device=device, precision=precision)
     stored = asdict(settled)
-    for name in ("overwrite",):
+    for name in ("overwrite", "resume"):
         stored.pop(name)
     return stored
 

@@ -41,7 +41,7 @@ def workers(options: PipelineOptions) -> int:
     return max([count for count in counts if isinstance(count, int)] + [1])
 
 
-def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 0.25) -> None:
+def execute(pipeline: beam.Pipeline, *ticks: Callable[[], None], seconds: float = 0.25) -> None:
     """Runs a pipeline to its end.
 
     A pipeline that runs in the main thread swallows Ctrl-C; so it runs in another one, and the main
@@ -49,7 +49,7 @@ def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 
 
     Args:
       pipeline: built.
-      tick: called now and then, in the main thread.
+      ticks: called now and then, in the main thread.
       seconds: between two calls.
 
     Raises:
@@ -77,7 +77,8 @@ def execute(pipeline: beam.Pipeline, tick: Callable[[], None], seconds: float = 
         thread.start()
         while thread.is_alive():
             thread.join(seconds)
-            tick()
+            for tick in ticks:
+                tick()
     except Interrupted:
         _cancel(state)
         raise

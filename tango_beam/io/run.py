@@ -56,26 +56,27 @@ class Run:
 
     def save(self, store: Store) -> None:
         """Writes `_run.json`."""
-        store.write_json(
-            RUN_FILE,
-            {
-                "version": VERSION,
-                "inputs": [plan.to_json(planned) for planned in self.files],
-                "schema": describe_schema(self.output_schema),
-                "row_schema_ipc": _to_text(self.row_schema),
-                "input_schema_ipc": _to_text(self.input_schema),
-                "output_schema_ipc": _to_text(self.output_schema),
-                "text_columns": list(self.text_columns),
-                "output_format": self.output_format,
-                "checkpoint_bytes": self.checkpoint_bytes,
-                "allow_broken_files": self.allow_broken_files,
-                "max_dead_fraction": self.max_dead_fraction,
-                "cascade": self.cascade,
-                "audit_rate": self.audit_rate,
-                "options": self.options,
-                "broken": list(self.broken),
-            },
-        )
+        store.write_json(RUN_FILE, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """What `_run.json` says."""
+        return {
+            "version": VERSION,
+            "inputs": [plan.to_json(planned) for planned in self.files],
+            "schema": describe_schema(self.output_schema),
+            "row_schema_ipc": _to_text(self.row_schema),
+            "input_schema_ipc": _to_text(self.input_schema),
+            "output_schema_ipc": _to_text(self.output_schema),
+            "text_columns": list(self.text_columns),
+            "output_format": self.output_format,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "allow_broken_files": self.allow_broken_files,
+            "max_dead_fraction": self.max_dead_fraction,
+            "cascade": self.cascade,
+            "audit_rate": self.audit_rate,
+            "options": self.options,
+            "broken": list(self.broken),
+        }
 
 
 def load_run(store: Store) -> Run:

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tango_beam.errors import RefusedError
 
 TEMPORARY = "_tmp"
+LEASE = "_lease.json"
 
 _abandoned: set[str] = set()
 _creating = threading.Lock()
@@ -72,6 +73,11 @@ class Store:
         self._fs.makedirs(self.path(TEMPORARY), exist_ok=True)
         return Publication(self, name, aside)
 
+    def put_json(self, name: str, content: Any) -> None:
+        """Writes a small JSON file over itself; it may be seen half."""
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._fs.pipe_file(self.path(name), json.dumps(content).encode())
+
     def write_json(self, name: str, content: Any) -> None:
         """Publishes a JSON file, indented."""
         publication = self.create(name)
@@ -120,21 +126,8 @@ class Store:
           RefusedError: it holds files and `overwrite` is off, or it holds files of another kind
             than a run's, or it cannot be written.
         """
+        found = self.refuse_what_is_there(overwrite)
         _abandoned.discard(self._root)
-        found = self.names()
-        if found and not overwrite:
-            raise RefusedError(
-                f"--output {self.url}: expected an empty directory, found {_some(found)}; "
-                "--overwrite replaces an earlier run"
-            )
-        foreign = [name for name in found if not _of_a_run(name)]
-        if found and not set(found) & set(_MARKS):
-            foreign = found  # part files alone may be anybody's
-        if foreign:
-            raise RefusedError(
-                f"--output {self.url}: --overwrite replaces an earlier run and nothing else, "
-                f"found {_some(foreign)}"
-            )
         try:
             # The manifest goes first, since it claims that all is there; `_run.json` last, since it
             # says whose directory this is if the clean-up is cut short.
@@ -148,6 +141,29 @@ class Store:
             raise RefusedError(
                 f"--output {self.url}: expected a directory to write in, found {error}"
             ) from error
+
+    def refuse_what_is_there(self, overwrite: bool) -> list[str]:
+        """Names of the files of an earlier run that may be replaced; see `prepare`."""
+        found = [name for name in self.names() if name != LEASE]
+        if found and not overwrite:
+            raise RefusedError(
+                f"--output {self.url}: expected an empty directory, found {_some(found)}; "
+                "--overwrite replaces an earlier run, --resume goes on with one that was cut short"
+            )
+        foreign = [name for name in found if not _of_a_run(name)]
+        if found and not set(found) & set(_MARKS):
+            foreign = found  # part files alone may be anybody's
+        if foreign:
+            raise RefusedError(
+                f"--output {self.url}: --overwrite replaces an earlier run and nothing else, "
+                f"found {_some(foreign)}"
+            )
+        return found
+
+    def reopen(self) -> None:
+        """Makes ready to go on with a run that was cut short."""
+        _abandoned.discard(self._root)
+        self.drop_folder(TEMPORARY)
 
     def publish(self, publication: Publication) -> None:
         """Puts a finished file under its name."""
