@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tango_beam import memory
 from tango_beam.models.base import Answers, Model, describe
+from tango_beam.models.bilstm_config import MODEL_TYPE
 from tango_beam.models.tokens import Tokens
 
 __all__ = ["Answers", "Model", "Tokens", "describe", "load", "resolve_device", "resolve_precision"]
@@ -67,9 +68,9 @@ def _load(
     revision: str | None,
 ) -> Model:
     # The families import here: torch and transformers take seconds, and only workers need them.
-    from tango_beam.models import bilstm
+    if model_type(source) == MODEL_TYPE:
+        from tango_beam.models import bilstm
 
-    if model_type(source) == bilstm.MODEL_TYPE:
         return bilstm.load_bilstm(
             Path(source),
             device=device,

@@ -8,7 +8,7 @@ feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +20,10 @@ from torch import nn
 
 from tango_beam import batching
 from tango_beam.models.base import Classifier
+from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
-MODEL_TYPE = "tango_beam_bilstm"
 ROWS_IN_A_TILE = 64
-
-
-@dataclass(frozen=True)
-class BiLSTMConfig:
-    """Shape of a BiLSTM classifier; the defaults are the paper's.
-
-    Attributes:
-      labels: the labels' names, in the order of the outputs.
-      vocabulary_size: rows of the embedding matrix.
-      embedding_size: columns of the embedding matrix.
-      hidden_size: units of one direction of one LSTM layer.
-      layers: stacked bidirectional layers.
-      feed_forward_size: hidden units of the feed-forward network.
-      max_length: the most tokens read of a text.
-      pad_id: token id that fills short rows up.
-      dropout: between layers, in training only.
-    """
-
-    labels: tuple[str, ...]
-    vocabulary_size: int = 10_000
-    embedding_size: int = 50
-    hidden_size: int = 64
-    layers: int = 2
-    feed_forward_size: int = 200
-    max_length: int = 256
-    pad_id: int = 0
-    dropout: float = 0.1
 
 
 class BiLSTMNetwork(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,36 +21,9 @@ from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, readable_length
 from tango_beam.training import schedule, vocabulary
 from tango_beam.training.corpora import Labelled
+from tango_beam.training.settings import FinetuneConfig
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """How an encoder is fine-tuned.
-
-    Attributes:
-      epochs: passes over the training rows.
-      learning_rate: peak, reached after `warm_up` of all steps, then down linearly to 0.
-      batch_size: rows a step; rows of like length go together.
-      weight_decay: on matrices only.
-      max_length: tokens read of a text.
-      seed: order of rows, dropout, head's first weights.
-      precision: `bf16` computes the forward pass under autocast, weights stay float32.
-      smoothing: label smoothing.
-      average: decay of the running mean of the weights that is kept; 0 keeps the last weights.
-    """
-
-    epochs: int = 2
-    learning_rate: float = 7e-5
-    batch_size: int = 32
-    weight_decay: float = 0.01
-    warm_up: float = 0.06
-    max_length: int = 128
-    seed: int = 0
-    precision: str = "bf16"
-    smoothing: float = 0.0
-    average: float = 0.0
 
 
 def start(

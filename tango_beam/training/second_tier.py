@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from tango_beam.training import card, corpora, finetune, holdout, mixture
-from tango_beam.training.finetune import FinetuneConfig
-
-
-@dataclass(frozen=True)
-class SecondTier:
-    """What goes into a second tier; the names are those of `pipelines.finetune`."""
-
-    encoder: str
-    train: str
-    output: str
-    teacher: list[str]
-    unlabeled: list[str]
-    unlabeled_rows: int | None = None
-    dev: str | None = None
-    text_column: str = "text"
-    label_column: str = "label"
-    held_out: int = 0
-    held_out_seed: int = 0
-    drop_unused: bool = False
-    store: str = "fp32"
-    about: str = ""
+from tango_beam.training.settings import FinetuneConfig, SecondTier
 
 
 def run(ours: SecondTier, config: FinetuneConfig, command: str) -> dict[str, float]:
