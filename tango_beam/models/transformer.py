@@ -96,15 +96,13 @@ def load_transformer(
 
     Raises:
       ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
-        are missing (it was never fine-tuned).
+        are missing (it was never fine-tuned), or no tokenizer.
       OSError: no such folder or id, or no safetensors file there.
     """
     at = {"revision": revision} if revision else {}
     config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
     refuse_other_tasks(source, config)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
+    tokenizer = read_tokenizer(source, **at)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model, report = AutoModelForSequenceClassification.from_pretrained(
         source,
@@ -121,6 +119,23 @@ def load_transformer(
             f"{source}: expected a fine-tuned classifier, found no weights for {missing}"
         )
     return Transformer(model, tokenizer, device=device, precision=precision, max_length=max_length)
+
+
+def read_tokenizer(source: str, **at: str) -> Any:
+    """A checkpoint's tokenizer, from a folder or a hub id.
+
+    Raises:
+      ValueError: no fast tokenizer, or none at all: transformers makes an empty one up, to which
+        every word is unknown.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"{source}: expected a tokenizer (tokenizer.json, say), found special tokens only"
+        )
+    return tokenizer
 
 
 def refuse_other_tasks(source: str, config: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,12 @@ import torch
 from torch.nn import functional
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedTokenizerFast,
 )
 
 from tango_beam.models.bulk import logits_of
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer, readable_length
+from tango_beam.models.transformer import Transformer, read_tokenizer, readable_length
 from tango_beam.training import schedule, vocabulary
 from tango_beam.training.corpora import Labelled
 from tango_beam.training.settings import FinetuneConfig
@@ -36,9 +36,12 @@ def start(
       labels: the labels' names.
       config: seed and max_length are read.
       drop_unused: leaves out the word pieces that no text ever gives, and their embeddings.
+
+    Raises:
+      ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
     """
     torch.manual_seed(config.seed)
-    network = AutoModelForSequenceClassification.from_pretrained(
+    network, report = AutoModelForSequenceClassification.from_pretrained(
         encoder,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
@@ -46,11 +49,25 @@ def start(
         use_safetensors=True,
         trust_remote_code=False,
         dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
-    tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    _refuse_misfits(encoder, network.base_model_prefix, report["mismatched_keys"])
+    tokenizer = read_tokenizer(encoder)
     if drop_unused:
         tokenizer = _without_unused(network, tokenizer)
     return Transformer(network, tokenizer, max_length=config.max_length)
+
+
+def _refuse_misfits(encoder: str, body: str, mismatched: Iterable[Any]) -> None:
+    """Weights of another shape may be a head's, for other labels; the body's must fit."""
+    names = [entry if isinstance(entry, str) else entry[0] for entry in mismatched]
+    misfits = sorted(name for name in names if name.startswith(f"{body}."))
+    if misfits:
+        raise ValueError(
+            f"{encoder}: expected weights of the shapes in config.json, found others for "
+            f"{', '.join(misfits[:3])}"
+        )
 
 
 def _without_unused(network: Any, tokenizer: Any) -> Any:

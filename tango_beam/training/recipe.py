@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm import BiLSTM
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.bulk import logits_of
-from tango_beam.models.transformer import Transformer, load_transformer
-from tango_beam.training import card, corpora, distill, holdout, mixture
+from tango_beam.models.transformer import Transformer
+from tango_beam.training import card, distill, launch, mixture
 from tango_beam.training.corpora import Labelled
 from tango_beam.training.settings import DistillConfig, Recipe, refuse_outside
 
@@ -34,31 +35,20 @@ def run(
       shape: the student's; its labels (and the vocabulary of pieces) are the teacher's.
       config: see `DistillConfig`.
       command: for the card.
+
+    Raises:
+      RefusedError: before any training; says what does not fit.
     """
     _refuse_shape(shape)
-    # The teacher labels as it will answer: in bf16 where that is native.
-    from tango_beam.models import resolve_precision
-
-    precision = resolve_precision("auto", "cpu")
-    teacher = load_transformer(recipe.teacher, precision=precision, max_length=shape.max_length)
+    launch.refuse_output(recipe.output)
+    teacher = launch.load_teacher(recipe.teacher, shape.max_length)
     shape = replace(shape, labels=teacher.labels)
-    data = corpora.read_labelled(recipe.train, recipe.text_column, recipe.label_column)
-    if data.labels != teacher.labels:
-        raise RefusedError(f"expected the teacher's labels {teacher.labels}, found {data.labels}")
-    split = holdout.hold_out(data.texts, recipe.held_out, recipe.held_out_seed)
-    train, held_out = data.take(split.train), data.take(split.held_out)
-    texts, used = mixture.gather(
-        train.texts,
-        recipe.train,
-        recipe.unlabeled,
-        text_column=recipe.text_column,
-        kinds=recipe.kinds,
-        augmented=recipe.augmented,
-        seed=config.seed,
-    )
+    data = launch.read_data(recipe, teacher.labels)
+    texts, used = _texts(recipe, data.train, config.seed)
+    student = _student(recipe, teacher, texts, shape, config.seed)
     logger.info("%s texts to distil on", f"{len(texts):,}")
     logits = logits_of(teacher, texts)
-    student = _student(recipe, teacher, texts, shape, config.seed)
+    held_out = data.held_out
     held_logits = logits_of(teacher, held_out.texts) if recipe.held_out else None
 
     def rank(current: BiLSTM) -> dict[str, float]:
@@ -77,19 +67,30 @@ def run(
         )
         threshold, found = _threshold(student, held_out, held_logits, recipe.agreement)
         scores |= found
-    if recipe.dev:
-        dev = corpora.read_labelled(recipe.dev, recipe.text_column, recipe.label_column)
-        used.append(card.data_row(recipe.dev, len(dev.texts), "dev, scored once"))
-        dev_logits = logits_of(teacher, dev.texts)
-        scores |= _scores(student, dev, dev_logits, "dev")
+    if recipe.dev and data.dev:
+        used.append(card.data_row(recipe.dev, len(data.dev.texts), "dev, scored once"))
+        dev_logits = logits_of(teacher, data.dev.texts)
+        scores |= _scores(student, data.dev, dev_logits, "dev")
         if threshold is not None:
-            scores |= cascade_scores(student, dev, dev_logits, threshold, "dev")
+            scores |= cascade_scores(student, data.dev, dev_logits, threshold, "dev")
     about = f"A first tier distilled from {recipe.teacher} ({recipe.student})."
     settings = {**asdict(recipe), **asdict(student.config), **asdict(config)}
     card.write(folder, folder.name, about, command, used, scores, history, settings)
     if recipe.cascade and threshold is not None:
         _save_cascade(recipe, threshold, shape, shared)
     return scores
+
+
+def _texts(recipe: Recipe, train: Labelled, seed: int) -> tuple[list[str], list[dict[str, Any]]]:
+    return mixture.gather(
+        train.texts,
+        recipe.train,
+        recipe.unlabeled,
+        text_column=recipe.text_column,
+        kinds=recipe.kinds,
+        augmented=recipe.augmented,
+        seed=seed,
+    )
 
 
 def _refuse_shape(shape: BiLSTMConfig) -> None:
@@ -104,6 +105,12 @@ def _student(
 ) -> BiLSTM:
     if recipe.student == "words":
         return distill.words_student(texts, shape, seed, recipe.vectors)
+    widest = min(teacher.network.get_input_embeddings().weight.shape)
+    if shape.embedding_size > widest:
+        raise RefusedError(
+            f"--embedding_size: expected at most the teacher's {widest}, found "
+            f"{shape.embedding_size}"
+        )
     return distill.pieces_student(teacher, shape, seed)
 
 

@@ -172,6 +172,8 @@ class Recipe(TrainingFiles):
                 f"--cascade: expected teacher and output side by side in the cascade directory, "
                 f"found {self.teacher} and {self.output}"
             )
+        if self.cascade and not folders[0].is_dir():
+            raise RefusedError(f"--teacher {self.teacher}: expected a folder, found none")
 
 
 @dataclass(frozen=True)
