@@ -102,9 +102,7 @@ class BiLSTM(Classifier):
     ) -> None:
         self.config = config
         self.labels = config.labels
-        self.tokenizer = TextTokenizer(
-            tokenizer, min(max_length or config.max_length, config.max_length), config.pad_id
-        )
+        self.tokenizer = _text_tokenizer(tokenizer, config, max_length)
         self.device, self.precision = device, precision
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.network = network.to(device=device, dtype=dtype).eval()
@@ -161,19 +159,55 @@ def load_bilstm(
       ValueError: weights that do not fit the config; both are shown.
       FileNotFoundError: a file is missing; its path is in the message.
     """
-    fields = json.loads((folder / "config.json").read_text())
-    fields.pop("model_type")
-    config = BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
+    config = _read_config(folder)
     network = BiLSTMNetwork(config)
     weights = load_file(folder / "model.safetensors")
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
         raise ValueError(f"{folder}: weights do not fit config.json: {error}") from error
+    return BiLSTM(
+        config,
+        network,
+        _read_tokenizer(folder, tokenizer_folder),
+        device=device,
+        precision=precision,
+        max_length=max_length,
+    )
+
+
+def load_tokenizer(
+    folder: Path, *, max_length: int | None = None, tokenizer_folder: Path | None = None
+) -> TextTokenizer:
+    """The tokenizer that `load_bilstm` gives the model; no weights are read.
+
+    Args:
+      folder: as in `load_bilstm`.
+      max_length: as in `load_bilstm`.
+      tokenizer_folder: as in `load_bilstm`.
+
+    Raises:
+      FileNotFoundError: a file is missing; its path is in the message.
+    """
+    backend = _read_tokenizer(folder, tokenizer_folder)
+    return _text_tokenizer(backend, _read_config(folder), max_length)
+
+
+def _read_config(folder: Path) -> BiLSTMConfig:
+    fields = json.loads((folder / "config.json").read_text())
+    fields.pop("model_type")
+    return BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
+
+
+def _read_tokenizer(folder: Path, tokenizer_folder: Path | None) -> Tokenizer:
     path = (tokenizer_folder or folder) / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected the tokenizer of {folder}, found no such file")
-    tokenizer = Tokenizer.from_file(str(path))
-    return BiLSTM(
-        config, network, tokenizer, device=device, precision=precision, max_length=max_length
-    )
+    return Tokenizer.from_file(str(path))
+
+
+def _text_tokenizer(
+    backend: Tokenizer, config: BiLSTMConfig, max_length: int | None
+) -> TextTokenizer:
+    limit = min(max_length or config.max_length, config.max_length)
+    return TextTokenizer(backend, limit, config.pad_id)
