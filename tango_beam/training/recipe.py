@@ -69,10 +69,7 @@ def run(
         scores |= found
     if recipe.dev and data.dev:
         used.append(card.data_row(recipe.dev, len(data.dev.texts), "dev, scored once"))
-        dev_logits = logits_of(teacher, data.dev.texts)
-        scores |= _scores(student, data.dev, dev_logits, "dev")
-        if threshold is not None:
-            scores |= cascade_scores(student, data.dev, dev_logits, threshold, "dev")
+        scores |= _dev_scores(student, data.dev, logits_of(teacher, data.dev.texts), threshold)
     about = f"A first tier distilled from {recipe.teacher} ({recipe.student})."
     settings = {**asdict(recipe), **asdict(student.config), **asdict(config)}
     card.write(folder, folder.name, about, command, used, scores, history, settings)
@@ -123,6 +120,15 @@ def _scores(student: BiLSTM, data: Labelled, teacher: np.ndarray, where: str) ->
         ),
         f"agreement of both, {where}": float((answers == teacher.argmax(axis=1)).mean()),
     }
+
+
+def _dev_scores(
+    student: BiLSTM, dev: Labelled, teacher: np.ndarray, threshold: float | None
+) -> dict[str, float]:
+    scores = _scores(student, dev, teacher, "dev")
+    if threshold is not None:
+        scores |= cascade_scores(student, dev, teacher, threshold, "dev")
+    return scores
 
 
 def _threshold(
