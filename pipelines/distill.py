@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 
 from tango_beam import command_line
-from tango_beam.command_line import DONE, Parser
+from tango_beam.command_line import DONE, Parser, stated
+from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.training.settings import DistillConfig, Recipe
 
 DESCRIPTION = """\
 Distils a teacher into a first tier (TangoBERT, section 4.2): the teacher's logits over labelled
@@ -23,63 +25,57 @@ read off the held-out sentences.
 
 
 def parser() -> Parser:
-    """The command line."""
+    """The command line; defaults are those of the dataclasses."""
     result = Parser(prog="pipelines.distill", description=DESCRIPTION)
-    result.add_argument("--teacher", required=True, metavar="DIR", help="a second tier")
-    result.add_argument(
-        "--unlabeled", action="append", default=[], metavar="PARQUET",
-        help="texts of the domain, cut into sentences; may be given more than once",
-    )  # fmt: skip
-    command_line.add_data_arguments(result)
-    result.add_argument(
-        "--augment", default="mask,ngram,join", metavar="KINDS", help="kinds of augmented texts"
+    recipe = functools.partial(command_line.add_option, result, Recipe)
+    shape = functools.partial(command_line.add_option, result, BiLSTMConfig)
+    training = functools.partial(command_line.add_option, result, DistillConfig)
+    recipe("teacher", "a second tier", metavar="DIR")
+    command_line.add_data_options(result, Recipe)
+    recipe(
+        "unlabeled",
+        "texts of the domain, cut into sentences; may be given more than once",
+        metavar="PARQUET",
     )
-    result.add_argument("--augmented", type=int, default=90_000, metavar="N", help="how many")
-    result.add_argument("--student", choices=("pieces", "words"), default="pieces")
-    result.add_argument("--vectors", metavar="PARQUET", help="words: GloVe, columns word, vector")
-    result.add_argument("--vocabulary_size", type=int, default=10_000, help="words")
-    result.add_argument("--embedding_size", type=int, default=50)
-    result.add_argument("--hidden_size", type=int, default=64)
-    result.add_argument("--feed_forward_size", type=int, default=200)
-    result.add_argument("--max_length", type=int, default=256, help="tokens read of a text")
-    result.add_argument("--dropout", type=float, default=0.1)
-    result.add_argument("--epochs", type=int, default=4)
-    result.add_argument("--learning_rate", type=float, default=2e-3)
-    result.add_argument("--batch_size", type=int, default=128)
-    result.add_argument("--seed", type=int, default=0)
-    result.add_argument("--store", choices=("bf16", "fp32"), default="fp32", help="weights on disk")
-    result.add_argument(
-        "--cascade", metavar="NAME", help="write cascade.json over teacher and student, beside both"
+    recipe("augment", "kinds of augmented texts", metavar="KINDS")
+    recipe("augmented", "how many augmented texts")
+    recipe("student", "reads the teacher's word pieces, or words")
+    recipe("vectors", "words: GloVe, columns word and vector", metavar="PARQUET")
+    shape("vocabulary_size", "words: the most frequent ones, padding and unknown among them")
+    shape("embedding_size", "width of a word's or piece's embedding")
+    shape("hidden_size", "units of one direction of one of the two LSTM layers")
+    shape("feed_forward_size", "units between the LSTM and the labels")
+    shape("max_length", "tokens read of a text")
+    shape("dropout", "between layers, in training")
+    training("epochs", "passes over all texts")
+    training("learning_rate", "peak of AdamW's, down linearly to 0")
+    training("batch_size", "texts a step")
+    training("seed", "order of texts, augmentation, dropout, first weights")
+    recipe("cascade", "write cascade.json over teacher and student, beside both")
+    recipe(
+        "agreement",
+        "with --cascade: share of held-out sentences on which cascade and teacher agree",
+        metavar="0..1",
     )
-    result.add_argument(
-        "--agreement", type=float, default=0.99,
-        help="with --cascade: share of held-out sentences on which cascade and teacher agree",
-    )  # fmt: skip
-    result.add_argument("--verbose", action="store_true")
+    result.add_argument("--verbose", action="store_true", help="let the libraries talk")
     return result
 
 
 def main(arguments: Sequence[str]) -> int:
     """Labels, trains, scores and saves; returns the exit code."""
     ours = parser().parse_args(arguments)
+    recipe = Recipe(**stated(ours, Recipe))
+    training = DistillConfig(**stated(ours, DistillConfig))
+    shape = BiLSTMConfig(labels=(), **stated(ours, BiLSTMConfig))
     command_line.quiet(ours.verbose)
     command_line.talk("tango_beam.training")
-    from tango_beam.training import distill, recipe
+    # torch takes seconds to import; a misspelt option need not wait for it.
+    from tango_beam.training.recipe import run
 
-    settings = recipe.Recipe(
-        **{field.name: getattr(ours, field.name) for field in fields(recipe.Recipe)}
-    )
-    training = distill.DistillConfig(
-        epochs=ours.epochs,
-        learning_rate=ours.learning_rate,
-        batch_size=ours.batch_size,
-        seed=ours.seed,
-    )
     line = command_line.as_given("pipelines.distill", arguments)
-    scores = recipe.run(settings, training, line, {**asdict(settings), **asdict(training)})
-    for name, value in scores.items():
+    for name, value in run(recipe, shape, training, line).items():
         print(f"{name}: {value:.4f}")
-    print(f"saved: {ours.output}")
+    print(f"saved: {recipe.output}")
     return DONE
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 from tango_beam import command_line
-from tango_beam.command_line import DONE, Parser
+from tango_beam.command_line import DONE, Parser, stated
+from tango_beam.training.settings import FinetuneConfig, SecondTier
+
+PATH = "PATH-or-hub-id"
 
 DESCRIPTION = """\
 Fine-tunes a Hugging Face encoder on labelled texts (Parquet) into a second tier.
@@ -22,59 +24,55 @@ seed and epochs on those. --dev is scored once, at the end, to report.
 
 
 def parser() -> Parser:
-    """The command line."""
+    """The command line; defaults are those of the dataclasses."""
     result = Parser(prog="pipelines.finetune", description=DESCRIPTION)
-    result.add_argument("--encoder", required=True, metavar="PATH-or-hub-id")
-    command_line.add_data_arguments(result)
-    result.add_argument("--epochs", type=int, default=2)
-    result.add_argument("--learning_rate", type=float, default=7e-5)
-    result.add_argument("--batch_size", type=int, default=32)
-    result.add_argument("--max_length", type=int, default=128, help="tokens read of a text")
-    result.add_argument("--seed", type=int, default=0)
-    result.add_argument("--smoothing", type=float, default=0.0, help="label smoothing")
-    result.add_argument(
-        "--average", type=float, default=0.0,
-        help="keep a running mean of the weights with this decay (0.999, say); 0: the last weights",
-    )  # fmt: skip
-    result.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    result.add_argument("--store", choices=("bf16", "fp32"), default="fp32", help="weights on disk")
-    result.add_argument(
-        "--drop_unused", action="store_true", help="leave out pieces named [unusedN]"
+    tier = functools.partial(command_line.add_option, result, SecondTier)
+    training = functools.partial(command_line.add_option, result, FinetuneConfig)
+    tier("encoder", "any that transformers reads; gets a head for the labels", metavar=PATH)
+    command_line.add_data_options(result, SecondTier)
+    training("epochs", "passes over the training rows")
+    training("learning_rate", "peak of AdamW's, after a warm-up, down linearly to 0")
+    training("batch_size", "texts a step")
+    training("max_length", "tokens read of a text")
+    training("seed", "order of texts, dropout, the head's first weights")
+    training("smoothing", "label smoothing")
+    training(
+        "average",
+        "keep a running mean of the weights with this decay (0.999, say); 0: the last weights",
     )
-    result.add_argument(
-        "--teacher", action="append", default=[], metavar="DIR",
-        help="learn the mean logits of these classifiers instead of the labels (self-training)",
-    )  # fmt: skip
-    result.add_argument(
-        "--unlabeled", action="append", default=[], metavar="PARQUET",
-        help="with --teacher: texts of the domain, cut into sentences",
-    )  # fmt: skip
-    result.add_argument("--unlabeled_rows", type=int, metavar="N", help="sentences of each file")
-    result.add_argument("--about", default="", help="a sentence for the model card")
-    result.add_argument("--verbose", action="store_true")
+    training("precision", "of the forward pass; the weights that are trained stay fp32")
+    tier("drop_unused", "leave out pieces named [unusedN]")
+    tier(
+        "teacher",
+        "learn the mean logits of these classifiers instead of the labels (self-training); may be "
+        "given more than once",
+        metavar=PATH,
+    )
+    tier(
+        "unlabeled",
+        "with --teacher: texts of the domain, cut into sentences; may be given more than once",
+        metavar="PARQUET",
+    )
+    tier("unlabeled_rows", "sentences of each of those files, drawn at random (default: all)")
+    tier("about", "a sentence for the model card", metavar="TEXT")
+    result.add_argument("--verbose", action="store_true", help="let the libraries talk")
     return result
 
 
 def main(arguments: Sequence[str]) -> int:
     """Trains, scores and saves; returns the exit code."""
     ours = parser().parse_args(arguments)
+    tier = SecondTier(**stated(ours, SecondTier))
+    training = FinetuneConfig(**stated(ours, FinetuneConfig))
     command_line.quiet(ours.verbose)
     command_line.talk("tango_beam.training")
-    from tango_beam.training import finetune, second_tier
-
-    def stated(kind: Any) -> dict[str, Any]:
-        names = [field.name for field in fields(kind)]
-        return {name: getattr(ours, name) for name in names if hasattr(ours, name)}
+    # torch takes seconds to import; a misspelt option need not wait for it.
+    from tango_beam.training.second_tier import run
 
     line = command_line.as_given("pipelines.finetune", arguments)
-    scores = second_tier.run(
-        second_tier.SecondTier(**stated(second_tier.SecondTier)),
-        finetune.FinetuneConfig(**stated(finetune.FinetuneConfig)),
-        line,
-    )
-    for name, value in scores.items():
+    for name, value in run(tier, training, line).items():
         print(f"{name}: {value:.4f}")
-    print(f"saved: {ours.output}")
+    print(f"saved: {tier.output}")
     return DONE
 
 

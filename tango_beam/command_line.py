@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import dataclasses
 import difflib
+import functools
 import logging
 import os
 import shlex
 import signal
 import sys
+import typing
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tango_beam.errors import Interrupted, JobError, RefusedError
 
@@ -111,18 +115,68 @@ def as_given(module: str, arguments: Sequence[str]) -> str:
     return f"python -m {module} {shlex.join(arguments)}"
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options on data that fine-tuning and distillation share."""
-    parser.add_argument("--train", required=True, metavar="PARQUET", help="texts and labels")
-    parser.add_argument("--output", required=True, metavar="DIR")
-    parser.add_argument("--dev", metavar="PARQUET", help="scored once, at the end")
-    parser.add_argument("--text_column", default="text", metavar="NAME")
-    parser.add_argument("--label_column", default="label", metavar="NAME")
-    parser.add_argument(
-        "--held_out", type=int, default=0, metavar="N",
-        help="whole sentences to set aside; the same ones for the same seed",
-    )  # fmt: skip
-    parser.add_argument("--held_out_seed", type=int, default=0, metavar="N")
+def add_option(
+    parser: argparse.ArgumentParser, kind: type, name: str, about: str, **changes: Any
+) -> None:
+    """Adds `--name` for a field of a dataclass; type, choices and default are the field's.
+
+    An option that is not given stays out of the result, so that the field's own default holds.
+
+    Args:
+      parser: gets the option.
+      kind: the dataclass.
+      name: the field.
+      about: the help; the default is put behind it.
+      **changes: anything else that argparse takes, `metavar` say.
+    """
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
+    hint = typing.get_type_hints(kind)[name]
+    about = about.replace("%", "%%")
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": about}
+    if field.default is dataclasses.MISSING:
+        options["required"] = True
+    elif hint is not bool and field.default not in (None, "", ()):
+        options["help"] = f"{about} (default: {field.default})"
+    # `str | None` takes a str, `tuple[str, ...]` one str each time it is given.
+    inner = [part for part in typing.get_args(hint) if part not in (type(None), Ellipsis)]
+    if hint is bool:
+        options["action"] = "store_true"
+    elif typing.get_origin(hint) is typing.Literal:
+        options["choices"] = inner
+    else:
+        options["type"] = inner[0] if inner else hint
+        options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
+    if typing.get_origin(hint) is tuple:
+        options["action"] = "append"
+    parser.add_argument(f"--{name}", **{**options, **changes})
+
+
+def stated(ours: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The fields of a dataclass that the command line states."""
+    given = {name: value for name, value in vars(ours).items() if name in _field_names(kind)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+
+
+def _field_names(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def add_data_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """The options on data that fine-tuning and distillation share.
+
+    Args:
+      parser: gets them.
+      kind: a dataclass of `training.settings` that extends `TrainingFiles`.
+    """
+    add = functools.partial(add_option, parser, kind)
+    add("train", "texts and labels", metavar="PARQUET")
+    add("output", "empty, or not there yet", metavar="DIR")
+    add("dev", "labelled too; scored once, at the end, to report", metavar="PARQUET")
+    add("text_column", "of every file")
+    add("label_column", "of --train and --dev")
+    add("held_out", "whole sentences to set aside, with every row inside one of them")
+    add("held_out_seed", "the same sentences for the same seed")
+    add("store", "precision of the weights on disk")
 
 
 def talk(name: str) -> None:

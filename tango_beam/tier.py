@@ -45,6 +45,16 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
     )
 
 
+def vocabulary_of(tier: TierConfig) -> str:
+    """The `vocabulary` of the model that `load_tier` gives; reads its tokenizer, no weights."""
+    return models.vocabulary(
+        tier.source,
+        max_length=tier.max_length,
+        tokenizer=tier.tokenizer,
+        revision=tier.revision,
+    )
+
+
 class ScoreTier(beam.DoFn):
     """Lists of record batches in; simple rows out, the others on tagged outputs."""
 
@@ -69,8 +79,7 @@ class ScoreTier(beam.DoFn):
         started = time.perf_counter()
         self._model = load_tier(self._tier, self._compute)
         if self._following is not None:
-            following = load_tier(self._following, self._compute)
-            self._role = replace(self._role, next_vocabulary=following.vocabulary)
+            self._role = replace(self._role, next_vocabulary=vocabulary_of(self._following))
         self._load_time.update(int(1000 * (time.perf_counter() - started)))
         width = 2 if self._model.precision == "bf16" else 4
         self._model_size.update(self._model.parameters * width)

@@ -8,7 +8,8 @@ import pytest
 # No hub: what is loaded lies on disk.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from tests import tiny
+from pipelines import classify
+from tests import jobs, tiny
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile(
@@ -31,6 +32,20 @@ def bert(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def lstm(tmp_path_factory) -> Path:
     return tiny.bilstm(tmp_path_factory.mktemp("lstm"))
+
+
+@pytest.fixture
+def job(cascade, tmp_path):
+    """Runs the job; returns the exit code, the rows, the dead letters and the manifest."""
+
+    def run(*inputs, output=tmp_path / "out", options=()):
+        arguments = ["--output", str(output), "--cascade", str(cascade), "--precision", "fp32"]
+        for path in inputs:
+            arguments += ["--input", str(path)]
+        code = classify.main([*arguments, *options])
+        return code, *jobs.read_output(output)
+
+    return run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from tango_beam.config import CascadeConfig, TierConfig, load_cascade, save_cascade
 from tango_beam.errors import RefusedError
 from tests import tiny
-from tests.test_classify import schema
+from tests.jobs import schema
 
 
 def test_a_cascade_directory_is_read_as_it_was_written(cascade):

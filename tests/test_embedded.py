@@ -10,7 +10,7 @@ from tango_beam import models
 from tango_beam.config import EMBEDDED, load_cascade
 from tango_beam.models.bulk import logits_of
 from tango_beam.training import corpora, holdout
-from tests.test_classify import SCHEMAS
+from tests.jobs import SCHEMAS
 
 EXAMPLE = SCHEMAS.parent / "examples" / "reviews.jsonl"
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tango_beam import records
-from tests.test_classify import SCHEMAS, schema
+from tests.jobs import SCHEMAS, schema
 
 NAMES = ["cascade", "dead_letter", "input", "manifest", "output"]
 KINDS = {

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from tango_beam.config import CascadeConfig, TierConfig, save_cascade
-from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig, BiLSTMNetwork, load_bilstm
+from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork, load_bilstm
+from tango_beam.models.bilstm_config import BiLSTMConfig
 
 LABELS = ("negative", "positive")
 WORDS = [

@@ -19,7 +19,7 @@ TEMPORARY = "_tmp"
 LEASE = "_lease.json"
 
 _abandoned: set[str] = set()
-_creating = threading.Lock()
+_publishing = threading.Lock()
 # On these a file appears when it is closed, whole; elsewhere it is written aside and renamed.
 _WHOLE_ON_CLOSE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 
@@ -50,21 +50,25 @@ class Store:
         return f"{self._root}/{name}" if name else self._root
 
     def abandon(self) -> None:
-        """Lets nothing of this process begin a file in the directory any more; clears up.
+        """Lets nothing of this process begin or publish a file there any more; clears up.
 
-        A pipeline that was interrupted goes on in its threads until the process ends.
+        A pipeline that was interrupted goes on in its threads until the process ends. A file that
+        it published meanwhile would break off the clearing of the folder that it came from.
         """
-        with _creating:
+        with _publishing:
             _abandoned.add(self._root)
         with contextlib.suppress(OSError):
             self.drop_folder(TEMPORARY)
 
     def create(self, name: str) -> Publication:
         """Begins a file; it appears under its name when published."""
-        with _creating:
-            if self._root in _abandoned:
-                raise OSError(f"{self.url}: the run that wrote here was stopped")
+        with _publishing:
+            self._refuse_abandoned()
             return self._create(name)
+
+    def _refuse_abandoned(self) -> None:
+        if self._root in _abandoned:
+            raise OSError(f"{self.url}: the run that wrote here was stopped")
 
     def _create(self, name: str) -> Publication:
         if not self._aside:
@@ -167,6 +171,11 @@ class Store:
 
     def publish(self, publication: Publication) -> None:
         """Puts a finished file under its name."""
+        with _publishing:
+            self._refuse_abandoned()
+            self._publish(publication)
+
+    def _publish(self, publication: Publication) -> None:
         target = self.path(publication.name)
         if self._local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,22 @@ from pathlib import Path
 
 from tango_beam import memory
 from tango_beam.models.base import Answers, Model, describe
+from tango_beam.models.bilstm_config import MODEL_TYPE
 from tango_beam.models.tokens import Tokens
 
-__all__ = ["Answers", "Model", "Tokens", "describe", "load", "resolve_device", "resolve_precision"]
+__all__ = [
+    "Answers",
+    "Model",
+    "Tokens",
+    "describe",
+    "load",
+    "resolve_device",
+    "resolve_precision",
+    "vocabulary",
+]
 
 _loaded: dict[tuple, Model] = {}
+_vocabularies: dict[tuple, str] = {}
 _lock = threading.Lock()
 
 
@@ -67,9 +78,9 @@ def _load(
     revision: str | None,
 ) -> Model:
     # The families import here: torch and transformers take seconds, and only workers need them.
-    from tango_beam.models import bilstm
+    if model_type(source) == MODEL_TYPE:
+        from tango_beam.models import bilstm
 
-    if model_type(source) == bilstm.MODEL_TYPE:
         return bilstm.load_bilstm(
             Path(source),
             device=device,
@@ -82,6 +93,42 @@ def _load(
     return transformer.load_transformer(
         source, device=device, precision=precision, max_length=max_length, revision=revision
     )
+
+
+def vocabulary(
+    source: str,
+    *,
+    max_length: int | None = None,
+    tokenizer: str | None = None,
+    revision: str | None = None,
+) -> str:
+    """The `vocabulary` of the model that `load` gives for the same arguments, without its weights.
+
+    The fingerprint covers max_length too: tokens that were cut elsewhere are not the same.
+
+    Raises:
+      ValueError: a checkpoint that does not fit; OSError: one that is not there.
+    """
+    key = (source, max_length, tokenizer, revision)
+    with _lock:
+        if key not in _vocabularies:
+            _vocabularies[key] = _fingerprint(source, max_length, tokenizer, revision)
+        return _vocabularies[key]
+
+
+def _fingerprint(
+    source: str, max_length: int | None, tokenizer: str | None, revision: str | None
+) -> str:
+    if model_type(source) == MODEL_TYPE:
+        from tango_beam.models import bilstm
+
+        folder = Path(tokenizer) if tokenizer else None
+        found = bilstm.load_tokenizer(Path(source), max_length=max_length, tokenizer_folder=folder)
+    else:
+        from tango_beam.models import transformer
+
+        found = transformer.load_tokenizer(source, max_length=max_length, revision=revision)
+    return found.fingerprint
 
 
 def model_type(source: str) -> str | None:

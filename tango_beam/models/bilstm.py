@@ -8,7 +8,7 @@ feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +20,10 @@ from torch import nn
 
 from tango_beam import batching
 from tango_beam.models.base import Classifier
+from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
-MODEL_TYPE = "tango_beam_bilstm"
 ROWS_IN_A_TILE = 64
-
-
-@dataclass(frozen=True)
-class BiLSTMConfig:
-    """Shape of a BiLSTM classifier; the defaults are the paper's.
-
-    Attributes:
-      labels: the labels' names, in the order of the outputs.
-      vocabulary_size: rows of the embedding matrix.
-      embedding_size: columns of the embedding matrix.
-      hidden_size: units of one direction of one LSTM layer.
-      layers: stacked bidirectional layers.
-      feed_forward_size: hidden units of the feed-forward network.
-      max_length: the most tokens read of a text.
-      pad_id: token id that fills short rows up.
-      dropout: between layers, in training only.
-    """
-
-    labels: tuple[str, ...]
-    vocabulary_size: int = 10_000
-    embedding_size: int = 50
-    hidden_size: int = 64
-    layers: int = 2
-    feed_forward_size: int = 200
-    max_length: int = 256
-    pad_id: int = 0
-    dropout: float = 0.1
 
 
 class BiLSTMNetwork(nn.Module):
@@ -129,9 +102,7 @@ class BiLSTM(Classifier):
     ) -> None:
         self.config = config
         self.labels = config.labels
-        self.tokenizer = TextTokenizer(
-            tokenizer, min(max_length or config.max_length, config.max_length), config.pad_id
-        )
+        self.tokenizer = _text_tokenizer(tokenizer, config, max_length)
         self.device, self.precision = device, precision
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.network = network.to(device=device, dtype=dtype).eval()
@@ -188,19 +159,55 @@ def load_bilstm(
       ValueError: weights that do not fit the config; both are shown.
       FileNotFoundError: a file is missing; its path is in the message.
     """
-    fields = json.loads((folder / "config.json").read_text())
-    fields.pop("model_type")
-    config = BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
+    config = _read_config(folder)
     network = BiLSTMNetwork(config)
     weights = load_file(folder / "model.safetensors")
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
         raise ValueError(f"{folder}: weights do not fit config.json: {error}") from error
+    return BiLSTM(
+        config,
+        network,
+        _read_tokenizer(folder, tokenizer_folder),
+        device=device,
+        precision=precision,
+        max_length=max_length,
+    )
+
+
+def load_tokenizer(
+    folder: Path, *, max_length: int | None = None, tokenizer_folder: Path | None = None
+) -> TextTokenizer:
+    """The tokenizer that `load_bilstm` gives the model; no weights are read.
+
+    Args:
+      folder: as in `load_bilstm`.
+      max_length: as in `load_bilstm`.
+      tokenizer_folder: as in `load_bilstm`.
+
+    Raises:
+      FileNotFoundError: a file is missing; its path is in the message.
+    """
+    backend = _read_tokenizer(folder, tokenizer_folder)
+    return _text_tokenizer(backend, _read_config(folder), max_length)
+
+
+def _read_config(folder: Path) -> BiLSTMConfig:
+    fields = json.loads((folder / "config.json").read_text())
+    fields.pop("model_type")
+    return BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
+
+
+def _read_tokenizer(folder: Path, tokenizer_folder: Path | None) -> Tokenizer:
     path = (tokenizer_folder or folder) / "tokenizer.json"
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected the tokenizer of {folder}, found no such file")
-    tokenizer = Tokenizer.from_file(str(path))
-    return BiLSTM(
-        config, network, tokenizer, device=device, precision=precision, max_length=max_length
-    )
+    return Tokenizer.from_file(str(path))
+
+
+def _text_tokenizer(
+    backend: Tokenizer, config: BiLSTMConfig, max_length: int | None
+) -> TextTokenizer:
+    limit = min(max_length or config.max_length, config.max_length)
+    return TextTokenizer(backend, limit, config.pad_id)

@@ -22,18 +22,14 @@ def labels_of(source: str) -> tuple[str, ...]:
         another task (regression, many labels at once).
     """
     folder = Path(source)
+    refuse_unreadable(source)
     if folder.is_dir():
-        _refuse_folder(folder)
         try:
             stored = json.loads((folder / "config.json").read_text())
         except ValueError as error:
             raise RefusedError(f"{folder / 'config.json'}: expected JSON, found {error}") from error
         if isinstance(stored.get("labels"), list):
             return tuple(stored["labels"])
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise RefusedError(
-            f"tier {source}: expected a folder or a Hugging Face id, found no folder"
-        )
     config = _hub_config(source)
     return tuple(config.id2label[index] for index in range(config.num_labels))
 
@@ -56,7 +52,15 @@ def _hub_config(source: str) -> Any:
     return config
 
 
-def _refuse_folder(folder: Path) -> None:
+def refuse_unreadable(source: str) -> None:
+    """Raises RefusedError for what is neither a folder with a checkpoint nor like a hub id."""
+    folder = Path(source)
+    if not folder.is_dir():
+        if source.startswith((".", "/", "~")) or source.count("/") > 1:
+            raise RefusedError(
+                f"tier {source}: expected a folder or a Hugging Face id, found no folder"
+            )
+        return
     names = sorted(path.name for path in folder.iterdir())
     if "config.json" not in names:
         raise RefusedError(

@@ -33,11 +33,7 @@ class Transformer(Classifier):
         config = network.config
         self.backend = tokenizer
         self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
-        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        limit = readable_length(config, tokenizer)
-        self.tokenizer = TextTokenizer(
-            tokenizer.backend_tokenizer, min(max_length or limit, limit), pad_id
-        )
+        self.tokenizer = _text_tokenizer(config, tokenizer, max_length)
         self._segments = "token_type_ids" in tokenizer.model_input_names
         self.device, self.precision = device, precision
         self.network = network.to(device).eval()
@@ -96,15 +92,13 @@ def load_transformer(
 
     Raises:
       ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
-        are missing (it was never fine-tuned).
+        are missing (it was never fine-tuned), or no tokenizer.
       OSError: no such folder or id, or no safetensors file there.
     """
     at = {"revision": revision} if revision else {}
     config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
     refuse_other_tasks(source, config)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
+    tokenizer = read_tokenizer(source, **at)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model, report = AutoModelForSequenceClassification.from_pretrained(
         source,
@@ -121,6 +115,47 @@ def load_transformer(
             f"{source}: expected a fine-tuned classifier, found no weights for {missing}"
         )
     return Transformer(model, tokenizer, device=device, precision=precision, max_length=max_length)
+
+
+def load_tokenizer(
+    source: str, *, max_length: int | None = None, revision: str | None = None
+) -> TextTokenizer:
+    """The tokenizer that `load_transformer` gives the model; no weights are read.
+
+    Args:
+      source: as in `load_transformer`.
+      max_length: as in `load_transformer`.
+      revision: as in `load_transformer`.
+
+    Raises:
+      ValueError: no tokenizer that fits; OSError: no such folder or id.
+    """
+    at = {"revision": revision} if revision else {}
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
+    return _text_tokenizer(config, read_tokenizer(source, **at), max_length)
+
+
+def _text_tokenizer(config: Any, tokenizer: Any, max_length: int | None) -> TextTokenizer:
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    limit = readable_length(config, tokenizer)
+    return TextTokenizer(tokenizer.backend_tokenizer, min(max_length or limit, limit), pad_id)
+
+
+def read_tokenizer(source: str, **at: str) -> Any:
+    """A checkpoint's tokenizer, from a folder or a hub id.
+
+    Raises:
+      ValueError: no fast tokenizer, or none at all: transformers makes an empty one up, to which
+        every word is unknown.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"{source}: expected a tokenizer (tokenizer.json, say), found special tokens only"
+        )
+    return tokenizer
 
 
 def refuse_other_tasks(source: str, config: Any) -> None:

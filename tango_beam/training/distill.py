@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,36 +17,17 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig, BiLSTMNetwork
+from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
+from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import schedule, vocabulary
+from tango_beam.training.settings import DistillConfig
 
 logger = logging.getLogger(__name__)
 
 # Spread of a fresh embedding; vectors that start from elsewhere are brought to it.
 EMBEDDING_SPREAD = 0.3
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """How a student is trained.
-
-    Attributes:
-      epochs: passes over all texts.
-      learning_rate: peak of AdamW's, down linearly to 0.
-      batch_size: rows a step, all of one exact length.
-      weight_decay: on matrices.
-      warm_up: share of the steps that the learning rate rises for.
-      seed: order of rows, dropout, first weights.
-    """
-
-    epochs: int = 4
-    learning_rate: float = 2e-3
-    batch_size: int = 128
-    weight_decay: float = 1e-5
-    warm_up: float = 0.02
-    seed: int = 0
 
 
 def pieces_student(teacher: Transformer, config: BiLSTMConfig, seed: int) -> BiLSTM:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,45 +13,17 @@ import torch
 from torch.nn import functional
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedTokenizerFast,
 )
 
 from tango_beam.models.bulk import logits_of
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer, readable_length
+from tango_beam.models.transformer import Transformer, read_tokenizer, readable_length
 from tango_beam.training import schedule, vocabulary
 from tango_beam.training.corpora import Labelled
+from tango_beam.training.settings import FinetuneConfig
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """How an encoder is fine-tuned.
-
-    Attributes:
-      epochs: passes over the training rows.
-      learning_rate: peak, reached after `warm_up` of all steps, then down linearly to 0.
-      batch_size: rows a step; rows of like length go together.
-      weight_decay: on matrices only.
-      max_length: tokens read of a text.
-      seed: order of rows, dropout, head's first weights.
-      precision: `bf16` computes the forward pass under autocast, weights stay float32.
-      smoothing: label smoothing.
-      average: decay of the running mean of the weights that is kept; 0 keeps the last weights.
-    """
-
-    epochs: int = 2
-    learning_rate: float = 7e-5
-    batch_size: int = 32
-    weight_decay: float = 0.01
-    warm_up: float = 0.06
-    max_length: int = 128
-    seed: int = 0
-    precision: str = "bf16"
-    smoothing: float = 0.0
-    average: float = 0.0
 
 
 def start(
@@ -64,9 +36,12 @@ def start(
       labels: the labels' names.
       config: seed and max_length are read.
       drop_unused: leaves out the word pieces that no text ever gives, and their embeddings.
+
+    Raises:
+      ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
     """
     torch.manual_seed(config.seed)
-    network = AutoModelForSequenceClassification.from_pretrained(
+    network, report = AutoModelForSequenceClassification.from_pretrained(
         encoder,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
@@ -74,11 +49,25 @@ def start(
         use_safetensors=True,
         trust_remote_code=False,
         dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
-    tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    _refuse_misfits(encoder, network.base_model_prefix, report["mismatched_keys"])
+    tokenizer = read_tokenizer(encoder)
     if drop_unused:
         tokenizer = _without_unused(network, tokenizer)
     return Transformer(network, tokenizer, max_length=config.max_length)
+
+
+def _refuse_misfits(encoder: str, body: str, mismatched: Iterable[Any]) -> None:
+    """Weights of another shape may be a head's, for other labels; the body's must fit."""
+    names = [entry if isinstance(entry, str) else entry[0] for entry in mismatched]
+    misfits = sorted(name for name in names if name.startswith(f"{body}."))
+    if misfits:
+        raise ValueError(
+            f"{encoder}: expected weights of the shapes in config.json, found others for "
+            f"{', '.join(misfits[:3])}"
+        )
 
 
 def _without_unused(network: Any, tokenizer: Any) -> Any:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tango_beam.errors import RefusedError
+
 
 @dataclass(frozen=True)
 class Holdout:
@@ -70,13 +72,15 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
     """Sets `count` whole sentences aside, and drops every other row inside one of them.
 
     Raises:
-      ValueError: fewer whole sentences than `count`.
+      RefusedError: fewer whole sentences than `count`.
     """
     if not count:
         return Holdout(np.arange(len(texts)), np.zeros(0, np.int64))
     whole = whole_sentences(texts)
     if count > len(whole):
-        raise ValueError(f"expected at least {count} whole sentences, found {len(whole)}")
+        raise RefusedError(
+            f"--held_out {count}: expected at least {count} whole sentences, found {len(whole)}"
+        )
     held_out = np.sort(np.random.default_rng(seed).choice(whole, size=count, replace=False))
     rows = [tuple(text.split()) for text in texts]
     known = set(rows)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tango_beam.models.bulk import logits_of
-from tango_beam.models.transformer import load_transformer
+from tango_beam.models.transformer import Transformer
 from tango_beam.training import augmentation, card, corpora
 
 logger = logging.getLogger(__name__)
@@ -56,23 +56,15 @@ def gather(
 
 
 def teach(
-    teachers: Sequence[str], texts: list[str], labels: tuple[str, ...], max_length: int
+    teachers: Sequence[Transformer], texts: list[str], labels: tuple[str, ...]
 ) -> npt.NDArray[np.float32]:
     """Mean logits of some teachers over texts, float32, shape [rows, labels].
-
-    Teachers answer as they will in a cascade: in bf16 where that is native.
 
     Raises:
       ValueError: a teacher with other labels.
     """
-    from tango_beam.models import resolve_precision
-
     total = np.zeros((len(texts), len(labels)), np.float32)
-    for source in teachers:
-        precision = resolve_precision("auto", "cpu")
-        teacher = load_transformer(source, precision=precision, max_length=max_length)
-        if teacher.labels != labels:
-            raise ValueError(f"{source}: expected the labels {labels}, found {teacher.labels}")
-        logger.info("%s labels %s texts", source, f"{len(texts):,}")
-        total += logits_of(teacher, texts)
+    for number, teacher in enumerate(teachers, start=1):
+        logger.info("teacher %d labels %s texts", number, f"{len(texts):,}")
+        total += logits_of(teacher, texts, labels=labels)
     return (total / len(teachers)).astype(np.float32)

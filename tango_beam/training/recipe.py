@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,81 +14,41 @@ from tango_beam import routing
 from tango_beam.calibration.threshold import threshold_for_agreement
 from tango_beam.config import CascadeConfig, TierConfig, save_cascade
 from tango_beam.errors import RefusedError
-from tango_beam.models.bilstm import BiLSTM, BiLSTMConfig
+from tango_beam.models.bilstm import BiLSTM
+from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.bulk import logits_of
-from tango_beam.models.transformer import Transformer, load_transformer
-from tango_beam.training import card, corpora, distill, holdout, mixture
+from tango_beam.models.transformer import Transformer
+from tango_beam.training import card, distill, launch, mixture
 from tango_beam.training.corpora import Labelled
+from tango_beam.training.settings import DistillConfig, Recipe, refuse_outside
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What goes into a student; the names are those of `pipelines.distill`."""
-
-    teacher: str
-    train: str
-    output: str
-    unlabeled: list[str]
-    dev: str | None = None
-    text_column: str = "text"
-    label_column: str = "label"
-    held_out: int = 0
-    held_out_seed: int = 0
-    augment: str = "mask,ngram,join"
-    augmented: int = 90_000
-    student: str = "pieces"
-    vectors: str | None = None
-    vocabulary_size: int = 10_000
-    embedding_size: int = 50
-    hidden_size: int = 64
-    feed_forward_size: int = 200
-    max_length: int = 256
-    dropout: float = 0.1
-    store: str = "fp32"
-    cascade: str | None = None
-    agreement: float = 0.99
-
-    def __post_init__(self) -> None:
-        if self.cascade and not self.held_out:
-            raise RefusedError("--cascade: expected --held_out sentences to read a threshold off")
-        if (
-            self.cascade
-            and Path(self.teacher).resolve().parent != Path(self.output).resolve().parent
-        ):
-            raise RefusedError(
-                f"--cascade: expected teacher and output side by side in the cascade directory, "
-                f"found {self.teacher} and {self.output}"
-            )
-
-
 def run(
-    recipe: Recipe, config: distill.DistillConfig, command: str, settings: dict[str, Any]
+    recipe: Recipe, shape: BiLSTMConfig, config: DistillConfig, command: str
 ) -> dict[str, float]:
-    """Labels the texts, trains the student, writes it with its card; returns its scores."""
-    # The teacher labels as it will answer: in bf16 where that is native.
-    from tango_beam.models import resolve_precision
+    """Labels the texts, trains the student, writes it with its card; returns its scores.
 
-    precision = resolve_precision("auto", "cpu")
-    teacher = load_transformer(recipe.teacher, precision=precision, max_length=recipe.max_length)
-    data = corpora.read_labelled(recipe.train, recipe.text_column, recipe.label_column)
-    if data.labels != teacher.labels:
-        raise RefusedError(f"expected the teacher's labels {teacher.labels}, found {data.labels}")
-    split = holdout.hold_out(data.texts, recipe.held_out, recipe.held_out_seed)
-    train, held_out = data.take(split.train), data.take(split.held_out)
-    texts, used = mixture.gather(
-        train.texts,
-        recipe.train,
-        recipe.unlabeled,
-        text_column=recipe.text_column,
-        kinds=[kind for kind in recipe.augment.split(",") if kind],
-        augmented=recipe.augmented,
-        seed=config.seed,
-    )
+    Args:
+      recipe: see `Recipe`.
+      shape: the student's; its labels (and the vocabulary of pieces) are the teacher's.
+      config: see `DistillConfig`.
+      command: for the card.
+
+    Raises:
+      RefusedError: before any training; says what does not fit.
+    """
+    _refuse_shape(shape)
+    launch.refuse_output(recipe.output)
+    teacher = launch.load_teacher(recipe.teacher, shape.max_length)
+    shape = replace(shape, labels=teacher.labels)
+    data = launch.read_data(recipe, teacher.labels)
+    texts, used = _texts(recipe, data.train, config.seed)
+    student = _student(recipe, teacher, texts, shape, config.seed)
     logger.info("%s texts to distil on", f"{len(texts):,}")
     logits = logits_of(teacher, texts)
-    student = _student(recipe, teacher, texts, config.seed)
+    held_out = data.held_out
     held_logits = logits_of(teacher, held_out.texts) if recipe.held_out else None
 
     def rank(current: BiLSTM) -> dict[str, float]:
@@ -107,33 +67,48 @@ def run(
         )
         threshold, found = _threshold(student, held_out, held_logits, recipe.agreement)
         scores |= found
-    if recipe.dev:
-        dev = corpora.read_labelled(recipe.dev, recipe.text_column, recipe.label_column)
-        used.append(card.data_row(recipe.dev, len(dev.texts), "dev, scored once"))
-        dev_logits = logits_of(teacher, dev.texts)
-        scores |= _scores(student, dev, dev_logits, "dev")
-        if threshold is not None:
-            scores |= cascade_scores(student, dev, dev_logits, threshold, "dev")
+    if recipe.dev and data.dev:
+        used.append(card.data_row(recipe.dev, len(data.dev.texts), "dev, scored once"))
+        scores |= _dev_scores(student, data.dev, logits_of(teacher, data.dev.texts), threshold)
     about = f"A first tier distilled from {recipe.teacher} ({recipe.student})."
+    settings = {**asdict(recipe), **asdict(student.config), **asdict(config)}
     card.write(folder, folder.name, about, command, used, scores, history, settings)
     if recipe.cascade and threshold is not None:
-        _save_cascade(recipe, threshold, teacher.labels, shared)
+        _save_cascade(recipe, threshold, shape, shared)
     return scores
 
 
-def _student(recipe: Recipe, teacher: Transformer, texts: list[str], seed: int) -> BiLSTM:
-    config = BiLSTMConfig(
-        labels=teacher.labels,
-        vocabulary_size=recipe.vocabulary_size,
-        embedding_size=recipe.embedding_size,
-        hidden_size=recipe.hidden_size,
-        feed_forward_size=recipe.feed_forward_size,
-        max_length=recipe.max_length,
-        dropout=recipe.dropout,
+def _texts(recipe: Recipe, train: Labelled, seed: int) -> tuple[list[str], list[dict[str, Any]]]:
+    return mixture.gather(
+        train.texts,
+        recipe.train,
+        recipe.unlabeled,
+        text_column=recipe.text_column,
+        kinds=recipe.kinds,
+        augmented=recipe.augmented,
+        seed=seed,
     )
+
+
+def _refuse_shape(shape: BiLSTMConfig) -> None:
+    refuse_outside(shape, 1, "embedding_size", "hidden_size", "feed_forward_size")
+    # Padding, the unknown word, and one that is known.
+    refuse_outside(shape, 3, "vocabulary_size", "max_length")
+    refuse_outside(shape, 0, "dropout", under=1)
+
+
+def _student(
+    recipe: Recipe, teacher: Transformer, texts: list[str], shape: BiLSTMConfig, seed: int
+) -> BiLSTM:
     if recipe.student == "words":
-        return distill.words_student(texts, config, seed, recipe.vectors)
-    return distill.pieces_student(teacher, config, seed)
+        return distill.words_student(texts, shape, seed, recipe.vectors)
+    widest = min(teacher.network.get_input_embeddings().weight.shape)
+    if shape.embedding_size > widest:
+        raise RefusedError(
+            f"--embedding_size: expected at most the teacher's {widest}, found "
+            f"{shape.embedding_size}"
+        )
+    return distill.pieces_student(teacher, shape, seed)
 
 
 def _scores(student: BiLSTM, data: Labelled, teacher: np.ndarray, where: str) -> dict[str, float]:
@@ -145,6 +120,15 @@ def _scores(student: BiLSTM, data: Labelled, teacher: np.ndarray, where: str) ->
         ),
         f"agreement of both, {where}": float((answers == teacher.argmax(axis=1)).mean()),
     }
+
+
+def _dev_scores(
+    student: BiLSTM, dev: Labelled, teacher: np.ndarray, threshold: float | None
+) -> dict[str, float]:
+    scores = _scores(student, dev, teacher, "dev")
+    if threshold is not None:
+        scores |= cascade_scores(student, dev, teacher, threshold, "dev")
+    return scores
 
 
 def _threshold(
@@ -173,17 +157,17 @@ def cascade_scores(
     }
 
 
-def _save_cascade(recipe: Recipe, threshold: float, labels: tuple[str, ...], shared: bool) -> None:
+def _save_cascade(recipe: Recipe, threshold: float, shape: BiLSTMConfig, shared: bool) -> None:
     folder = Path(recipe.output).resolve().parent
     first = TierConfig(
         str(Path(recipe.output).resolve()),
         threshold=threshold,
-        max_length=recipe.max_length,
+        max_length=shape.max_length,
         tokenizer=str(Path(recipe.teacher).resolve()) if shared else None,
         batch_rows=16_384,
     )
     second = TierConfig(
-        str(Path(recipe.teacher).resolve()), max_length=recipe.max_length, batch_rows=4096
+        str(Path(recipe.teacher).resolve()), max_length=shape.max_length, batch_rows=4096
     )
     assert recipe.cascade is not None
-    save_cascade(CascadeConfig((first, second), labels, recipe.cascade, pair=False), folder)
+    save_cascade(CascadeConfig((first, second), shape.labels, recipe.cascade, pair=False), folder)

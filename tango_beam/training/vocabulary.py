@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from tango_beam.errors import RefusedError
+from tango_beam.training.corpora import read_columns
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -80,12 +82,15 @@ def word_vectors(
       Ids, int64, shape [found], and their vectors, float32, shape [found, width].
 
     Raises:
-      ValueError: vectors of another length.
+      RefusedError: no such file or column, or vectors of another length.
     """
-    table = pq.read_table(path, columns=["word", "vector"])
-    vectors = np.array(table["vector"].to_pylist(), np.float32)
+    table = read_columns(path, ("word", "vector"))
+    try:
+        vectors = np.array(table["vector"].to_pylist(), np.float32)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(f"{path}: expected vectors of {width} numbers, found {error}") from error
     if vectors.ndim != 2 or vectors.shape[1] != width:
-        raise ValueError(f"{path}: expected vectors of {width} numbers, found {vectors.shape}")
+        raise RefusedError(f"{path}: expected vectors of {width} numbers, found {vectors.shape}")
     ids = [tokenizer.token_to_id(word) for word in table["word"].to_pylist()]
     known = np.array([index is not None for index in ids])
     return np.array([index for index in ids if index is not None], np.int64), vectors[known]

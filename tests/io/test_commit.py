@@ -12,7 +12,7 @@ from tango_beam.io import commit, plan, receipts
 from tango_beam.io.receipts import Receipt
 from tango_beam.io.slices import Reading, SliceReader
 from tango_beam.io.store import Store
-from tests.test_classify import accounted, corpus, read_output, write_jsonl
+from tests.jobs import accounted, corpus, read_output, write_jsonl
 
 
 @pytest.fixture

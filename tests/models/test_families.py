@@ -9,7 +9,8 @@ from transformers import pipeline
 
 from tango_beam import models
 from tango_beam.errors import RefusedError
-from tango_beam.models.bilstm import BiLSTMConfig, BiLSTMNetwork, load_bilstm
+from tango_beam.models.bilstm import BiLSTMNetwork, load_bilstm
+from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.checkpoints import labels_of
 from tests import tiny
 

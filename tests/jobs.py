@@ -1,0 +1,70 @@
+"""Small corpora for `pipelines.classify`, and what a run of it left behind."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import zstandard
+
+from tests import tiny
+
+SCHEMAS = Path(__file__).parent.parent / "schemas"
+
+
+def schema(name):
+    return json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+
+
+def corpus(rng, count):
+    return [{"id": n, "text": tiny.sentence(rng), "tags": ["t"]} for n in range(count)]
+
+
+def write_jsonl(path, rows):
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    data = b"\n".join(lines) + b"\n"
+    if path.suffix == ".gz":
+        data = gzip.compress(data)
+    elif path.suffix == ".zst":
+        data = zstandard.compress(data)
+    path.write_bytes(data)
+    return path
+
+
+def truncated(path, share=0.5):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def command(cascade, path, output, *options):
+    return [
+        sys.executable, "-m", "pipelines.classify", "--input", str(path), "--output", str(output),
+        "--cascade", str(cascade), *options,
+    ]  # fmt: skip
+
+
+def read_output(output):
+    output = Path(output)
+    parts = sorted(output.glob("part-*"))
+    if parts and parts[0].suffix == ".jsonl":
+        rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    else:
+        rows = ds.dataset(output, format="parquet").to_table().to_pylist() if parts else []
+    letters = [
+        json.loads(line)
+        for part in sorted(output.glob("_dead_letters/part-*"))
+        for line in part.read_text().splitlines()
+    ]
+    manifest = output / "_manifest.json"
+    return rows, letters, json.loads(manifest.read_text()) if manifest.exists() else None
+
+
+def accounted(rows, letters, manifest):
+    counts = manifest["rows"]
+    assert counts["read"] == counts["accepted"] + counts["escalated"] + counts["dead"]
+    assert counts["dead"] == len(letters)
+    assert counts["accepted"] == sum(row["route"] == "accepted" for row in rows)
+    assert counts["escalated"] == sum(row["route"] == "escalated" for row in rows)
+    assert sum(entry["rows"] for entry in manifest["files"]) == len(rows)
