@@ -38,7 +38,8 @@ def shapes(seed: int = 0) -> list[Shape]:
     # One row in fifty is of a class that the first tier never gives, however sure it is.
     rare = right & (rng.random(POPULATION) > 0.02)
     ties = np.round(sure * 20) / 20
-    saturated = np.where(z > 3, 1.0, sure)
+    # Nearly all rows at exactly 1, and together they break the goal by a hair.
+    saturated = np.where(z > 0.9, 1.0, sure)
     return [
         Shape("calibrated", judged(sure, right), 0.95),
         Shape("over-confident", judged(sure**0.2, modest), 0.95),
