@@ -35,19 +35,7 @@ def parser() -> Parser:
     """The command line."""
     result = Parser(prog="pipelines.classify", description=DESCRIPTION, epilog=EPILOG)
     reading = result.add_argument_group("reading")
-    reading.add_argument(
-        "--input", action="append", required=True, metavar="GLOB",
-        help="file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; "
-        "may be given more than once",
-    )  # fmt: skip
-    reading.add_argument(
-        "--input_format", choices=("auto", "parquet", "jsonl"), default="auto",
-        help="auto goes by the files' names",
-    )  # fmt: skip
-    reading.add_argument("--text_column", default="text", metavar="NAME")
-    reading.add_argument(
-        "--text_pair_column", metavar="NAME", help="the second text, for tasks on pairs"
-    )
+    command_line.add_reading_arguments(reading)
     reading.add_argument(
         "--columns", metavar="A,B", help="pass only these columns through (the texts always)"
     )
@@ -61,26 +49,12 @@ def parser() -> Parser:
         help="go on past a file that breaks midway, and list it in the manifest",
     )  # fmt: skip
     tiers = result.add_argument_group("cascade")
-    tiers.add_argument(
-        "--cascade", default="sst2", metavar="DIR-or-name",
-        help="cascade directory or embedded cascade (default: sst2, sentiment of sentences)",
-    )  # fmt: skip
-    tiers.add_argument(
-        "--first_tier", metavar="PATH-or-hub-id",
-        help="with --second_tier and --threshold: a cascade of any two checkpoints",
-    )  # fmt: skip
-    tiers.add_argument("--second_tier", metavar="PATH-or-hub-id")
-    tiers.add_argument(
-        "--threshold", type=float, metavar="0..1",
-        help="first-tier confidence under which a row is escalated; 0: first tier only, 1: second "
+    command_line.add_tier_arguments(tiers)
+    command_line.add_pair_arguments(
+        tiers,
+        "first-tier confidence under which a row is escalated; 0: first tier only, 1: second "
         "tier only (default: the cascade's own)",
-    )  # fmt: skip
-    tiers.add_argument("--max_length", type=int, metavar="TOKENS", help="read no more of a text")
-    tiers.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    tiers.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
-        help="auto is bf16 where the hardware computes in it natively",
-    )  # fmt: skip
+    )
     writing = result.add_argument_group("writing")
     writing.add_argument("--output", required=True, metavar="DIR", help="empty, or not there yet")
     writing.add_argument(

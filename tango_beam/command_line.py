@@ -161,6 +161,47 @@ def _field_names(kind: type) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
+def add_reading_arguments(group: argparse._ArgumentGroup) -> None:
+    """The options on what is read that classify, calibrate and evaluate share."""
+    group.add_argument(
+        "--input", action="append", required=True, metavar="GLOB",
+        help="file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; "
+        "may be given more than once",
+    )  # fmt: skip
+    group.add_argument(
+        "--input_format", choices=("auto", "parquet", "jsonl"), default="auto",
+        help="auto goes by the files' names",
+    )  # fmt: skip
+    group.add_argument("--text_column", default="text", metavar="NAME")
+    group.add_argument(
+        "--text_pair_column", metavar="NAME", help="the second text, for tasks on pairs"
+    )
+
+
+def add_tier_arguments(group: argparse._ArgumentGroup) -> None:
+    """The options on the cascade, and on where and how it computes, that they share."""
+    group.add_argument(
+        "--cascade", default="sst2", metavar="DIR-or-name",
+        help="cascade directory or embedded cascade (default: sst2, sentiment of sentences)",
+    )  # fmt: skip
+    group.add_argument("--max_length", type=int, metavar="TOKENS", help="read no more of a text")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
+        help="auto is bf16 where the hardware computes in it natively",
+    )  # fmt: skip
+
+
+def add_pair_arguments(group: argparse._ArgumentGroup, about_threshold: str) -> None:
+    """The options that make a cascade of any two checkpoints."""
+    group.add_argument(
+        "--first_tier", metavar="PATH-or-hub-id",
+        help="with --second_tier: a cascade of any two checkpoints",
+    )  # fmt: skip
+    group.add_argument("--second_tier", metavar="PATH-or-hub-id")
+    group.add_argument("--threshold", type=float, metavar="0..1", help=about_threshold)
+
+
 def add_data_options(parser: argparse.ArgumentParser, kind: type) -> None:
     """The options on data that fine-tuning and distillation share.
 
