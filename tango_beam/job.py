@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from tango_beam import models, records
 from tango_beam.calibration import certificate
@@ -24,7 +25,7 @@ from tango_beam.io.run import RUN_FILE, Run
 from tango_beam.io.store import Store
 from tango_beam.io.write import Sink
 from tango_beam.models.checkpoints import labels_of, revision_of
-from tango_beam.tier import Compute
+from tango_beam.tier import Compute, load_tier
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,27 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         options=_result_options(options, device, precision),
         broken=found.broken,
     )
+    if local:
+        _load_tiers(cascade, Compute(device, precision))
     weight = sum(item.weight for item in run.items())
     return Job(options, cascade, Compute(device, precision), run, weight)
+
+
+def _load_tiers(cascade: CascadeConfig, compute: Compute) -> None:
+    """Loads the models where they will run in this process: what is wrong with one shows now.
+
+    Raises:
+      RefusedError: weights that are missing, damaged or of another shape, a file that is not there.
+    """
+    for tier in cascade.tiers:
+        try:
+            load_tier(tier, compute)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            found = " ".join(lines[:3]) or repr(error)
+            raise RefusedError(
+                f"tier {tier.source}: expected a checkpoint that loads, found {found[:500]}"
+            ) from error
 
 
 def open_output(job: Job, lease: Lease | None = None) -> Store:

@@ -160,6 +160,7 @@ def test_too_few_rows_are_refused_with_the_number_it_takes(corpus, cascade, tmp_
         (("--label_column", "text", "--accuracy_retained", "0.9"), "expected the labels"),
         (("--min_speedup", "100000", "--sample_rows", "200"), "how many times as fast"),
         (("--text_column", "body"), "no such column"),
+        (("--output", "s3://bucket/mine"), "expected a local directory"),
         (("--agreement", "0.6", "--text_pair_column", "other"), "no such column"),
     ],
 )

@@ -1,5 +1,8 @@
 """What `pipelines.classify` refuses at launch, before any row is scored."""
 
+import json
+import shutil
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -65,6 +68,58 @@ def test_tiers_of_different_labels_are_refused(job, rng, tmp_path, lstm):
     options = ["--first_tier", str(lstm), "--second_tier", str(other), "--threshold", "0.5"]
     with pytest.raises(RefusedError, match=r"\['negative', 'positive'\], found \['no', 'yes'\]"):
         classify.main(["--input", str(path), "--output", str(tmp_path / "o"), *options])
+
+
+def cut_short(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_weights(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def another_shape(folder):
+    config = json.loads((folder / "config.json").read_text())
+    width = "hidden_size"
+    (folder / "config.json").write_text(json.dumps({**config, width: config[width] * 2}))
+
+
+def missing_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+
+
+def no_json(folder):
+    (folder / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize("tier", ["tier_1", "last_tier"])
+@pytest.mark.parametrize(
+    "damage", [cut_short, no_weights, another_shape, missing_tokenizer, no_json]
+)
+def test_a_damaged_checkpoint_is_refused_by_name_before_any_work(
+    cascade, rng, tmp_path, damage, tier
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(cascade, broken)
+    damage(broken / tier)
+    path = write_jsonl(tmp_path / "in.jsonl", corpus(rng, 3))
+    given = ["--input", str(path), "--output", str(tmp_path / "o"), "--cascade", str(broken)]
+    with pytest.raises(RefusedError, match=f"broken/{tier}.*expected"):
+        classify.main(given)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_path_that_leaves_the_cascade_directory_is_refused(cascade, rng, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(cascade, broken)
+    stored = json.loads((broken / "cascade.json").read_text())
+    stored["tiers"][0]["path"] = "../elsewhere"
+    (broken / "cascade.json").write_text(json.dumps(stored))
+    path = write_jsonl(tmp_path / "in.jsonl", corpus(rng, 3))
+    given = ["--input", str(path), "--output", str(tmp_path / "o"), "--cascade", str(broken)]
+    with pytest.raises(RefusedError, match="paths inside the directory"):
+        classify.main(given)
 
 
 def test_output_is_never_mixed_with_an_old_run(job, rng, tmp_path):

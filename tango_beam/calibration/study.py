@@ -64,6 +64,10 @@ class Settings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        if "://" in self.output:
+            raise RefusedError(
+                f"--output {self.output}: expected a local directory, found a URL; copy it there"
+            )
         if self.sample_rows is not None and self.sample_rows < 1:
             raise RefusedError(f"--sample_rows: expected at least 1, found {self.sample_rows}")
         if self.goals.accuracy_retained is not None and self.label_column is None:

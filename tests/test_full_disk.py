@@ -1,0 +1,48 @@
+"""A disk that fills up: a real, small file system, mounted where the tests may mount."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from pipelines import classify
+from tango_beam.command_line import DONE, FAILED
+from tests.jobs import corpus, write_jsonl
+from tests.test_exits import command
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if not made or made.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run([shutil.which("umount"), str(folder)], check=True)
+
+
+def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_when_there_is_room(
+    cascade, rng, tmp_path, small_disk
+):
+    path = write_jsonl(tmp_path / "in.jsonl", corpus(rng, 4000) * 2)
+    options = ("--output_format", "jsonl", "--checkpoint_bytes", "60000")
+    run = subprocess.run(
+        command(cascade, path, small_disk / "out", *options),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == FAILED
+    assert "No space left on device" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (small_disk / "out" / "_manifest.json").exists()
+    before = {file.name for file in (small_disk / "out").glob("part-*")}
+    subprocess.run([shutil.which("mount"), "-o", "remount,size=64m", str(small_disk)], check=True)
+    given = command(cascade, path, small_disk / "out", *options, "--resume")
+    assert classify.main(given[given.index("pipelines.classify") + 1 :]) == DONE
+    rows = sum(len(file.read_text().splitlines()) for file in (small_disk / "out").glob("part-*"))
+    assert rows == 8_000
+    assert before & {file.name for file in (small_disk / "out").glob("part-*")}
