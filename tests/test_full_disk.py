@@ -17,7 +17,7 @@ def small_disk(tmp_path):
     folder.mkdir()
     mount = shutil.which("mount")
     made = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)],
+        [mount, "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)],
         capture_output=True, check=False,
     )  # fmt: skip
     if not made or made.returncode:
