@@ -170,6 +170,22 @@ def embedded_cascades() -> list[str]:
     return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CASCADE_FILE}"))
 
 
+def at_hand(source: str | None) -> str | None:
+    """Where a checkpoint of an embedded cascade lies on this machine; other sources as they are.
+
+    The driver names a folder of its own installation, and a worker elsewhere may have another.
+    """
+    if source is None or Path(source).exists():
+        return source
+    parts = Path(source).parts
+    if EMBEDDED.name in parts[:-1]:
+        within = parts[len(parts) - parts[::-1].index(EMBEDDED.name) :]
+        here = EMBEDDED.joinpath(*within)
+        if parts[-len(within) - 2] == EMBEDDED.parent.name and here.is_dir():
+            return str(here)
+    return source
+
+
 def load_cascade(name: str) -> CascadeConfig:
     """Loads a cascade directory, or an embedded cascade by its name.
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from tango_beam import batching, memory, models, progress, scoring
-from tango_beam.config import TierConfig
+from tango_beam.config import TierConfig, at_hand
 
 COMPLEX = "complex"
 FAILED = "failed"
@@ -34,13 +34,13 @@ class Compute:
 def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
     """The tier's model, loaded once a process."""
     return models.load(
-        tier.source,
+        at_hand(tier.source) or tier.source,
         device=compute.device,
         precision=compute.precision,
         max_length=tier.max_length,
         temperature=tier.temperature,
         confidence=tier.confidence,
-        tokenizer=tier.tokenizer,
+        tokenizer=at_hand(tier.tokenizer),
         revision=tier.revision,
     )
 
@@ -48,9 +48,9 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
 def vocabulary_of(tier: TierConfig) -> str:
     """The `vocabulary` of the model that `load_tier` gives; reads its tokenizer, no weights."""
     return models.vocabulary(
-        tier.source,
+        at_hand(tier.source) or tier.source,
         max_length=tier.max_length,
-        tokenizer=tier.tokenizer,
+        tokenizer=at_hand(tier.tokenizer),
         revision=tier.revision,
     )
 

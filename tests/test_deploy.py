@@ -1,0 +1,77 @@
+"""What leaves this machine with a job: the graph, and the template's parameters."""
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import classify
+from tango_beam import job, models, running
+from tango_beam.config import EMBEDDED, TierConfig, at_hand, load_cascade
+from tango_beam.tier import Compute, load_tier
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy" / "dataflow"
+
+
+@pytest.fixture
+def graph(tmp_path):
+    """The main job in the embedded cascade, as it is sent to a runner."""
+    pq.write_table(pa.table({"text": ["good"] * 20}), tmp_path / "in.parquet")
+    options = job.Options(
+        input=(str(tmp_path / "in.parquet"),), output=str(tmp_path / "out"), checkpoint_bytes=100
+    )
+    prepared = job.prepare(options, local=False)
+    pipeline = running.new_pipeline(PipelineOptions([]))
+    prepared.build(pipeline, workers=4)
+    return pipeline.to_runner_api()
+
+
+def test_no_weight_travels_in_the_graph(graph):
+    sent = graph.SerializeToString()
+    assert len(sent) < 500_000
+    weights = (EMBEDDED / "sst2" / "first_tier" / "model.safetensors").read_bytes()
+    assert weights[100_000:100_064] not in sent
+
+
+def test_the_graph_reads_as_the_picture(graph):
+    names = [step.unique_name for step in graph.components.transforms.values()]
+    for step in ("Input", "Cascade/Tier1", "Cascade/Tier2", "AnsweredByTier1", "Manifest"):
+        assert step in names, step
+
+
+def test_shares_are_spread_before_anything_is_read(graph):
+    """The one fusion break ahead of the tiers; rows are not shuffled."""
+    steps = graph.components.transforms.values()
+    shuffles = {
+        step.unique_name.split("/")[0]
+        for step in steps
+        if step.spec.urn == "beam:transform:group_by_key:v1"
+    }
+    assert shuffles == {"Input", "Manifest"}
+
+
+def test_an_embedded_cascade_is_found_in_another_installation():
+    tier = load_cascade("sst2").tiers[0]
+    elsewhere = "/opt/venv/lib/python3.11/site-packages/tango_beam/cascades/sst2"
+    moved = TierConfig(f"{elsewhere}/first_tier", tokenizer=f"{elsewhere}/second_tier")
+    assert at_hand(moved.source) == tier.source
+    assert load_tier(moved, Compute("cpu", "fp32")).labels == models.load(
+        tier.source, device="cpu", precision="fp32", tokenizer=tier.tokenizer
+    ).labels  # fmt: skip
+    assert at_hand("/elsewhere/cascades/sst2/first_tier") == "/elsewhere/cascades/sst2/first_tier"
+    assert at_hand("a-hub/id") == "a-hub/id"
+
+
+def test_every_parameter_of_the_template_is_an_option_of_the_job():
+    parameters = json.loads((DEPLOY / "metadata.json").read_text())["parameters"]
+    options = classify.parser()._option_string_actions
+    for parameter in parameters:
+        assert f"--{parameter['name']}" in options
+        assert options[f"--{parameter['name']}"].required != parameter.get("isOptional", False)
+        for pattern in parameter.get("regexes", []):
+            re.compile(pattern)
