@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -13,6 +14,10 @@ from rich.table import Table
 from tango_beam import progress
 from tango_beam.io import receipts
 from tango_beam.io.store import Store
+
+
+# Under so many rows, the time to start says more than the rate.
+_ENOUGH_ROWS = 10_000
 
 
 class Watch:
@@ -115,8 +120,34 @@ def summary(manifest: dict[str, Any], output: str, seconds: float) -> Table:
         table.add_row("audited", f"{rows['audited']:,}", describe_audit(manifest["audit"]))
     spent = ", ".join(f"{stage} {value:,.1f} s" for stage, value in manifest["seconds"].items())
     table.add_row("seconds", f"{seconds:,.1f}", spent)
+    padding = ", ".join(
+        f"{tier} {count['padded'] / max(1, count['real']):.3f}"
+        for tier, count in manifest["tokens"].items()
+    )
+    if padding:
+        table.add_row("padding", "", f"{padding} (padded over real tokens)")
+    if rows["read"] >= _ENOUGH_ROWS:
+        table.add_row("cost", *_cost(rows["read"], seconds))
     table.add_row("output", f"{len(manifest['files'])} files", output)
     return table
+
+
+def _cost(rows: int, seconds: float) -> tuple[str, str]:
+    """Rows a core-hour, and what larger corpora would take on this machine at the same rate."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rate = rows / max(1e-9, seconds)
+    times = ", ".join(
+        f"{name} {_duration(count / rate)}"
+        for name, count in (("1 M", 1e6), ("100 M", 1e8), ("10 B", 1e10))
+    )
+    return f"{3600 * rate / (cores or 1):,.0f}", f"rows a core-hour; on this machine {times}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def describe_audit(audit: dict[str, Any]) -> str:
