@@ -15,7 +15,6 @@ from tango_beam import progress
 from tango_beam.io import receipts
 from tango_beam.io.store import Store
 
-
 # Under so many rows, the time to start says more than the rate.
 _ENOUGH_ROWS = 10_000
 

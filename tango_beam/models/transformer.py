@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from tango_beam import batching
 from tango_beam.models.base import Classifier
@@ -100,21 +103,34 @@ def load_transformer(
     refuse_other_tasks(source, config)
     tokenizer = read_tokenizer(source, **at)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        source,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **at,
-    )
+    with _no_progress_bar():
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **at,
+        )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])
         raise ValueError(
             f"{source}: expected a fine-tuned classifier, found no weights for {missing}"
         )
     return Transformer(model, tokenizer, device=device, precision=precision, max_length=max_length)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """A bar for the milliseconds that the weights take would be noise in a pipe."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def load_tokenizer(
