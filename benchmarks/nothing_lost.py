@@ -56,6 +56,7 @@ def write(path: Path, texts: list[str], share: float) -> dict[int, str]:
 def main() -> None:
     parser = common.arguments("Every row is answered or dead, once.")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--threshold", type=float, help="fewer escalated rows take less time")
     ours = parser.parse_args()
     common.quiet()
     work = Path(ours.work)
@@ -65,8 +66,9 @@ def main() -> None:
     cascade = breaking_cascade(work / "breaking")
     started = time.perf_counter()
     _, manifest = common.run_job(
-        work / "broken.jsonl", work, str(cascade), "--max_dead_fraction", "0.1"
-    )
+        work / "broken.jsonl", work, str(cascade), "--max_dead_fraction", "0.1",
+        *([] if ours.threshold is None else ["--threshold", str(ours.threshold)]),
+    )  # fmt: skip
     print(f"{time.perf_counter() - started:,.0f} s: {manifest['rows']}")
     for reason, count in manifest["dead_letters"]["reasons"].items():
         print(f"  {count:>8,} {reason}")
