@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from tango_beam import job, report, running
-    from tango_beam.io.commit import MANIFEST
+    from tango_beam.io.commit import FAILURE, MANIFEST
     from tango_beam.io.lease import Lease
 
     stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     prepared = job.prepare(job.Options(**stated), local=local)
     with Lease() as lease:
         store = job.open_output(prepared, lease)
-        if not (ours.resume and store.exists(MANIFEST)):
+        if not (ours.resume and any(map(store.exists, (MANIFEST, FAILURE)))):
             pipeline = running.new_pipeline(beam_options)
             prepared.build(pipeline, running.workers(beam_options))
             try:
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
                 store.abandon()
                 raise
         else:
-            print("complete already; nothing was left to do")
+            print("ended already; nothing was left to do")
         return _conclude(store, ours, time.monotonic() - started)
 
 

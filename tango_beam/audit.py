@@ -24,6 +24,8 @@ ALARM, NO_CONTRADICTION, TOO_FEW = "alarm", "no contradiction", "too few to tell
 NO_GOAL = "no agreement certified"
 
 FOLDER = "_audit"
+# The texts' own columns may bear the name of another column here.
+_TEXTS = ("text", "text_pair")
 _ANSWER = ("prediction", "confidence", "tier", "truncated")
 
 
@@ -90,7 +92,10 @@ def letters(batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str])
     position, last = batch.column(records.POSITION), batch.column(records.AUDITED)
     simple = batch.column(records.AUDIT)
     first, second = simple.field("prediction"), last.field("prediction")
-    texts = {name: batch.column(name).cast(pa.string()) for name in text_columns}
+    texts = {
+        name: batch.column(column).cast(pa.string())
+        for name, column in zip(_TEXTS, text_columns, strict=False)
+    }
     return pa.RecordBatch.from_pydict(
         {
             "file": paths,
@@ -114,7 +119,7 @@ def schema(text_columns: Sequence[str]) -> pa.Schema:
             ("file", pa.string()),
             ("row_group", pa.int32()),
             ("row", pa.int64()),
-            *((name, pa.string()) for name in text_columns),
+            *((name, pa.string()) for name in _TEXTS[: len(text_columns)]),
             ("tier", pa.int8()),
             ("prediction", pa.string()),
             ("confidence", pa.float32()),

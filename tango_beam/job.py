@@ -148,6 +148,10 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
+    if len(cascade.tiers) != 2 and (options.audit_rows or options.audit_rate):
+        raise RefusedError(
+            f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
+        )
     device = _or_refuse(models.resolve_device, options.device) if local else options.device
     precision = _or_refuse(models.resolve_precision, options.precision, device)
     schema = inputs.read_schema(options.schema) if options.schema else None

@@ -79,7 +79,7 @@ def execute(pipeline: beam.Pipeline, *ticks: Callable[[], None], seconds: float 
             thread.join(seconds)
             for tick in ticks:
                 tick()
-    except Interrupted:
+    except (Interrupted, JobError):
         _cancel(state)
         raise
     finally:

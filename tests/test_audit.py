@@ -169,6 +169,38 @@ def test_about_as_many_rows_are_audited_as_were_asked_for(corpus, cascade, tmp_p
     assert 500 < manifest["rows"]["audited"] < 700
 
 
+def test_an_empty_first_file_and_a_limit_do_not_move_the_rate(corpus, cascade, tmp_path):
+    texts = pq.read_table(corpus).to_pylist()
+    lines = [json.dumps(row) for row in texts]
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "0.jsonl").write_text("")
+    (folder / "1.jsonl").write_text("\n".join(lines[:1000]))
+    (folder / "2.jsonl").write_text("\n".join(lines[1000:]))
+    options = ("--audit_rows", "600", "--threshold", "0")
+    _, manifest = run(folder, cascade, tmp_path / "a", *options)
+    assert 500 < manifest["rows"]["audited"] < 700
+    _, manifest = run(folder, cascade, tmp_path / "b", *options, "--limit", "2500")
+    assert 500 < manifest["rows"]["audited"] < 700
+
+
+def test_a_text_column_of_any_name_can_be_audited(corpus, cascade, tmp_path):
+    renamed = tmp_path / "renamed.parquet"
+    pq.write_table(pq.read_table(corpus).rename_columns(["id", "prediction"]), renamed)
+    options = ("--text_column", "prediction", "--answer_prefix", "our_", "--audit_rate", "0.5")
+    code, manifest = run(renamed, cascade, tmp_path / "a", *options)
+    assert code == DONE
+    letters = pq.read_table(tmp_path / "a" / "_audit")
+    assert letters.num_rows == manifest["rows"]["audited"] > 0
+    assert set(pq.read_table(renamed)["prediction"].to_pylist()) >= set(letters["text"].to_pylist())
+
+
+def test_three_tiers_are_not_audited(corpus, tmp_path):
+    made = tiny.cascade(tmp_path / "three", tiers=3)
+    with pytest.raises(RefusedError, match="two tiers, found 3"):
+        run(corpus, made, tmp_path / "a", "--audit_rows", "10")
+
+
 @pytest.fixture(scope="module")
 def signed(corpus, cascade, tmp_path_factory):
     output = tmp_path_factory.mktemp("signed") / "mine"

@@ -240,3 +240,45 @@ def test_pairs_are_two_columns(corpus, cascade, tmp_path):
     options = ("--text_pair_column", "other")
     found = coverage(tmp_path / "pairs.parquet", output, tmp_path / "a", *options)
     assert found["status"] == "covered"
+
+
+def test_what_a_run_would_not_score_is_drawn_and_dropped(corpus, cascade, tmp_path):
+    texts = pq.read_table(corpus)["text"].to_pylist()
+    values = [b"\xff bad" if n % 10 == 0 else text.encode() for n, text in enumerate(texts)]
+    broken = pa.array(values, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": broken}), tmp_path / "broken.parquet")
+    output = tmp_path / "mine"
+    options = ("--agreement", "0.6", "--sample_rows", "1500")
+    assert run(tmp_path / "broken.parquet", cascade, output, *options) == DONE
+    assert certificate(output)["sample"] == {"drawn": 1500, "tested": 1350, "fitted": 0}
+
+
+def test_an_attempt_that_signs_nothing_leaves_what_was_signed(corpus, cascade, tmp_path):
+    output = tmp_path / "mine"
+    assert run(corpus, cascade, output, "--agreement", "0.6", "--sample_rows", "900") == DONE
+    before = (output / "cascade.json").read_bytes()
+    options = ("--agreement", "0.6", "--class_agreement", "0.995", "--sample_rows", "700")
+    assert run(corpus, cascade, output, *options, "--overwrite") == NOT_SIGNED
+    assert (output / "cascade.json").read_bytes() == before
+    assert len(json.loads((output / "_attempts.json").read_text())) == 2
+
+
+def test_linked_weights_are_brought_along(corpus, cascade, tmp_path):
+    linked = tmp_path / "linked"
+    shutil.copytree(cascade, linked)
+    for path in linked.glob("*/model.safetensors"):
+        blob = linked.parent / f"blob-{path.parent.name}"
+        path.rename(blob)
+        path.symlink_to(f"../../{blob.name}")
+    output = tmp_path / "deep" / "mine"
+    assert run(corpus, linked, output, "--agreement", "0.6", "--sample_rows", "900") == DONE
+    assert coverage(corpus, output, tmp_path / "a")["status"] == "covered"
+
+
+def test_a_corpus_with_rows_twice_is_another_corpus(signed, corpus, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for folder in ("a", "b"):
+        shutil.copy(corpus, tmp_path / folder / corpus.name)
+    found = coverage(tmp_path / "*" / corpus.name, signed, tmp_path / "out")
+    assert found["status"] == "same cascade, other corpus: not covered"

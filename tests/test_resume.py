@@ -15,7 +15,10 @@ import pytest
 
 from pipelines import classify
 from tango_beam.command_line import DONE, TOO_MANY_DEAD
-from tango_beam.errors import RefusedError
+from tango_beam.errors import JobError, RefusedError
+from tango_beam.io import lease as leases
+from tango_beam.io.lease import Lease
+from tango_beam.io.store import Store
 from tests import tiny
 
 
@@ -64,7 +67,7 @@ def manifest(output):
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz"])
 def test_a_killed_run_goes_on_and_gives_what_an_undisturbed_one_gives(cascade, tmp_path, kind):
     path, output = corpus(tmp_path, kind), tmp_path / "out"
-    given = arguments(path, cascade, output, "--audit_rate", "0.1")
+    given = arguments(path, cascade, output, "--audit_rate", "0.1", "--columns", "id")
     before = killed(given, output)
     assert classify.main([*given, "--resume"]) == DONE
     whole = tmp_path / "whole"
@@ -88,7 +91,7 @@ def test_resuming_twice_and_resuming_what_is_complete(cascade, tmp_path, capsys)
     assert classify.main(given) == DONE  # there is none yet: it begins one
     stored = (output / "_manifest.json").read_bytes()
     assert classify.main(given) == DONE
-    assert "complete already" in capsys.readouterr().out
+    assert "ended already" in capsys.readouterr().out
     assert (output / "_manifest.json").read_bytes() == stored
 
 
@@ -96,7 +99,9 @@ def test_a_run_that_failed_by_its_dead_rows_fails_again(cascade, tmp_path):
     path, output = corpus(tmp_path, "jsonl", 100), tmp_path / "out"
     given = arguments(path, cascade, output, "--max_dead_fraction", "0")
     assert classify.main(given) == TOO_MANY_DEAD
+    before = sorted(path.name for path in output.rglob("*"))
     assert classify.main([*given, "--resume"]) == TOO_MANY_DEAD
+    assert sorted(path.name for path in output.rglob("*")) == before
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +156,28 @@ def test_a_second_live_writer_is_locked_out(cascade, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"renewed": 1.0}, {"host": socket.gethostname(), "process": 2**22 + 1}],
-    ids=["silent", "dead"],
+    [
+        {"renewed": 1.0},
+        {"host": socket.gethostname(), "process": 2**22 + 1},
+        {"host": socket.gethostname(), "process": os.getpid(), "started": "0"},
+    ],
+    ids=["silent", "dead", "its number is another process's"],
 )
 def test_a_writer_that_has_ended_is_not(cascade, tmp_path, changes):
     path, output = corpus(tmp_path, "jsonl", 100), tmp_path / "out"
     lease(output, **changes)
     assert classify.main(arguments(path, cascade, output)) == DONE
     assert not (output / "_lease.json").exists()
+
+
+def test_a_lease_that_was_taken_over_ends_the_run_and_is_left_alone(tmp_path, monkeypatch):
+    held = Lease()
+    store = Store(str(tmp_path / "out"))
+    held.take(store)
+    monkeypatch.setattr(leases, "EVERY_SECONDS", 0.0)
+    held.renew()
+    lease(tmp_path / "out", owner="another")
+    with pytest.raises(JobError, match="process 1 on elsewhere has taken over"):
+        held.renew()
+    held.__exit__()
+    assert (tmp_path / "out" / "_lease.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -79,13 +80,15 @@ def _corpora(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         differs.append("--limit: not as it was certified")
     first, second = (_names(corpus["files"]) for corpus in (before, now))
     if first != second:
-        gone, new = sorted(first - second), sorted(second - first)
+        gone, new = sorted((first - second).elements()), sorted((second - first).elements())
         differs.append(f"files: {len(gone)} of the certified are missing, {len(new)} others found")
         differs += [f"missing: {name}, {size:,} bytes" for name, size, _ in gone[:3]]
         differs += [f"found: {name}, {size:,} bytes" for name, size, _ in new[:3]]
     return differs
 
 
-def _names(files: list[dict[str, Any]]) -> set[tuple[str, int, int]]:
+def _names(files: list[dict[str, Any]]) -> Counter[tuple[str, int, int]]:
     # A corpus that is moved as it is stays the same corpus.
-    return {(PurePosixPath(file["path"]).name, file["size"], file["rows"] or 0) for file in files}
+    return Counter(
+        (PurePosixPath(file["path"]).name, file["size"], file["rows"] or 0) for file in files
+    )

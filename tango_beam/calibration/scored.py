@@ -46,6 +46,12 @@ class Scored:
         truth = None if self.truth is None else self.truth[rows]
         return replace(self, logits=tuple(part[rows] for part in self.logits), truth=truth)
 
+    def finite(self) -> IntArray:
+        """Rows whose logits are finite in every tier."""
+        return np.flatnonzero(
+            np.all([np.isfinite(part).all(axis=1) for part in self.logits], axis=0)
+        )
+
     def reference(self) -> IntArray:
         """What temperatures are fitted to: the right labels, else the last tier's answers."""
         return self.logits[-1].argmax(axis=1) if self.truth is None else self.truth

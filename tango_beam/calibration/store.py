@@ -61,11 +61,11 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ATTEMPTS).write_text(json.dumps(attempts, indent=2) + "\n")
+    if cascade.certificate is None:
+        return  # what an earlier calibration signed stands
     for path in folder.iterdir():
         if path.name != ATTEMPTS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if cascade.certificate is None:
-        return
     places: dict[str, str] = {}
     tiers = [
         replace(tier, source=_bring(tier.source, folder / f"tier_{number}", places))
@@ -98,6 +98,6 @@ def _bring(source: str, target: Path, places: dict[str, str]) -> str:
 
 def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)
+        os.link(Path(source).resolve(), target)  # hub caches hold symbolic links
     except OSError:
         shutil.copy2(source, target)

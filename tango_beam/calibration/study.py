@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tango_beam import models
+from tango_beam import job, models
 from tango_beam.calibration import certificate, offers, scored, signing, store
 from tango_beam.calibration.goals import (
     BUDGET_FIRST_TIER_ROWS,
@@ -25,7 +25,7 @@ from tango_beam.calibration.goals import (
 from tango_beam.calibration.judged import IntArray
 from tango_beam.calibration.scored import Scored
 from tango_beam.calibration.signing import Signed
-from tango_beam.config import CascadeConfig, load_cascade
+from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, sample
 from tango_beam.io.commit import versions
@@ -134,6 +134,11 @@ def run(settings: Settings) -> Outcome:
         "by_class": signing.by_class(
             test.judged(fitted), cascade.labels, thresholds, settings.goals.delta
         ),
+        "unseen_classes": [
+            label
+            for index, label in enumerate(cascade.labels)
+            if index not in test.logits[-1].argmax(axis=1)
+        ],
         "calibration": scored.calibration_errors(cascade, fitted, test),
         "versions": versions(),
     }
@@ -148,7 +153,14 @@ def run(settings: Settings) -> Outcome:
 
 
 def _cascade(settings: Settings) -> CascadeConfig:
-    cascade = load_cascade(settings.cascade)
+    cascade = job.resolve_cascade(
+        job.Options(
+            input=settings.input,
+            output=settings.output,
+            cascade=settings.cascade,
+            max_length=settings.max_length,
+        )
+    )
     if len(cascade.tiers) < 2:
         raise RefusedError(f"cascade {cascade.name}: expected two tiers or more, found one")
     if len(cascade.tiers) > 2 and (settings.goals.class_agreement or settings.goals.has_budget):
@@ -160,8 +172,6 @@ def _cascade(settings: Settings) -> CascadeConfig:
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
-    if settings.max_length is not None:
-        cascade = cascade.with_max_length(settings.max_length)
     if settings.confidence is not None:
         before = (replace(tier, confidence=settings.confidence) for tier in cascade.tiers[:-1])
         cascade = replace(cascade, tiers=(*before, cascade.tiers[-1]))
@@ -256,13 +266,15 @@ def _score(
         tiers, texts[head], None if pairs is None else pairs[head], cascade.labels,
         None if truth is None else truth[head],
     )  # fmt: skip
+    # Rows on which a tier has no finite scores are dead in a run, and count for nothing here.
+    every = every.take(every.finite())
     if not settings.goals.has_budget:
         return _Drawn(every, None)
     tail = slice(judged, table.num_rows)
     rest = None if pairs is None else pairs[tail]
     logger.info("tier 1 scores %s rows", f"{table.num_rows - judged:,}")
     logits, _ = scored.score(tiers[0], texts[tail], rest, cascade.labels)
-    return _Drawn(every, logits)
+    return _Drawn(every, logits[np.isfinite(logits).all(axis=1)])
 
 
 def _texts(table: pa.Table, name: str) -> pa.Array:

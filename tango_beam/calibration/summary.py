@@ -48,6 +48,9 @@ def _promise(outcome: Outcome, output: str) -> Table:
             f"calibration error {entry['error_before']:.4f} -> {entry['error_after']:.4f} "
             f"(against the {entry['against']})",
         )
+    if found["unseen_classes"]:
+        shown = ", ".join(found["unseen_classes"][:10])
+        table.add_row("unseen", f"no row of the sample is {shown}: nothing is known of them")
     attempts = found["attempts"]
     if len(attempts) > 1:
         whole = min(1.0, sum(attempt["delta"] for attempt in attempts))

@@ -286,24 +286,29 @@ def estimate_rows(planned: Sequence[PlannedFile]) -> float:
     """About how many rows there are: exact for Parquet, by the length of first lines for JSONL."""
     if planned[0].file.format == PARQUET:
         return float(sum(rows for entry in planned for rows, _ in entry.row_groups))
-    first = planned[0]
-    end, lines = _offset_of_line(first.file, SAMPLE_ROWS)
-    if first.stop is not None and first.stop <= end:
-        return float(lines)
+    looked, lines = 0.0, 0
+    for entry in planned[:SAMPLE_FILES]:
+        end, found = _offset_of_line(entry.file, SAMPLE_ROWS - lines)
+        looked, lines = looked + end, lines + found
+        if lines >= SAMPLE_ROWS:
+            break
     sizes = [entry.stop or _plain_bytes(entry.file) for entry in planned]
-    return sum(sizes) * lines / max(1, end)
+    return sum(sizes) * lines / max(1.0, looked)
 
 
 def _plain_bytes(file: InputFile) -> float:
     """Uncompressed size; of a compressed file, a guess from its beginning."""
     if not file.compression:
         return file.size
-    source = input_files.Bytes(file)
     try:
-        read = len(source.read(COMPRESSED_READ_BYTES))
-        return file.size * read / max(1, source.stored())
-    finally:
-        source.close()
+        source = input_files.Bytes(file)
+        try:
+            read = len(source.read(COMPRESSED_READ_BYTES))
+            return file.size * read / max(1, source.stored())
+        finally:
+            source.close()
+    except (OSError, pa.ArrowException):
+        return file.size  # the reader meets the break too, and deals with it as it is told to
 
 
 def read_schema(path: str) -> pa.Schema:

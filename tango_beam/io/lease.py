@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import socket
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
-from tango_beam.errors import RefusedError
+from tango_beam.errors import JobError, RefusedError
 from tango_beam.io.store import LEASE, Store
+
+logger = logging.getLogger(__name__)
 
 # A driver renews its lease so often; one that has not been renewed for so long has ended.
 EVERY_SECONDS = 10.0
@@ -29,7 +34,9 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         if self._store:
-            self._store.delete([LEASE])
+            with contextlib.suppress(OSError):
+                if (_read(self._store) or {}).get("owner") == self._owner:
+                    self._store.delete([LEASE])
 
     def take(self, store: Store) -> None:
         """Takes the lease on an output directory.
@@ -52,9 +59,23 @@ class Lease:
         self._store = store
 
     def renew(self) -> None:
-        """Renews the lease if it is time to."""
-        if self._store and time.monotonic() - self._renewed >= EVERY_SECONDS:
+        """Renews the lease if it is time to; a storage that fails for a moment is tried again.
+
+        Raises:
+          JobError: another run has taken the lease, since this one was silent for too long.
+        """
+        if not self._store or time.monotonic() - self._renewed < EVERY_SECONDS:
+            return
+        try:
+            held = _read(self._store)
+            if held and held.get("owner") != self._owner:
+                raise JobError(
+                    f"{self._store.url}: process {held['process']} on {held['host']} has taken over"
+                )
             self._write(self._store)
+        except OSError as error:
+            self._renewed = time.monotonic()
+            logger.warning("the lease on %s could not be renewed: %s", self._store.url, error)
 
     def _write(self, store: Store) -> None:
         self._renewed = time.monotonic()
@@ -64,6 +85,7 @@ class Lease:
                 "owner": self._owner,
                 "host": socket.gethostname(),
                 "process": os.getpid(),
+                "started": _started(os.getpid()),
                 "renewed": time.time(),
             },
         )
@@ -88,5 +110,14 @@ def _alive(held: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    # A restarted container gives the same number to another process.
+    return held.get("started") in (None, _started(held["process"]))
+
+
+def _started(process: int) -> str | None:
+    """When a process began, in ticks since the machine did; None where /proc does not say."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return None

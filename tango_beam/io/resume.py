@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tango_beam.io.run import Run
@@ -23,7 +24,7 @@ def differences(stored: dict[str, Any], fresh: Run) -> list[str]:
     Returns:
       A line for each difference: what was begun and what was found.
     """
-    now = fresh.to_json()
+    now = json.loads(json.dumps(fresh.to_json()))  # tuples come back as lists
     found = _files(stored.get("inputs", []), now["inputs"])
     if stored.get("version") != now["version"]:
         found.append(f"version: begun with {stored.get('version')}, found {now['version']}")

@@ -20,7 +20,7 @@ from tango_beam.io.files import PARQUET
 from tango_beam.io.inputs import Inputs
 from tango_beam.io.plan import PlannedFile, plan_items
 from tango_beam.io.run import Run
-from tango_beam.io.slices import Reading, SliceReader
+from tango_beam.io.slices import Reading, SliceReader, not_utf8
 
 _CHECKPOINT_BYTES = 32 << 20
 
@@ -64,7 +64,11 @@ def draw(
     drawn = table.num_rows
     for name in text_columns:
         table = table.filter(table[name].is_valid())
-    return Sample(table, drawn, corpus)
+    # Rows that the job would not score either; Arrow leaves unchecked what it reads.
+    whole = table.combine_chunks().to_batches()
+    lost = {row for part in whole for rows in not_utf8(part).values() for row in rows}
+    kept = np.setdiff1d(np.arange(table.num_rows), sorted(lost))
+    return Sample(table.take(pa.array(kept)), drawn, corpus)
 
 
 def _share(corpus: int, most: int, part: float) -> int:
@@ -88,19 +92,25 @@ def _from_parquet(
     for owner in np.unique(owners):
         planned, index, _ = groups[owner]
         inside = chosen[owners == owner] - edges[owner]
-        parts.append(_rows_of_group(planned, index, columns, inside).cast(schema))
+        parts.append(_rows_of_group(planned, index, schema, inside))
     table = pa.concat_tables(parts)
     return table.take(pa.array(rng.permutation(table.num_rows))), corpus
 
 
 def _rows_of_group(
-    planned: PlannedFile, group: int, columns: list[str], rows: npt.NDArray[np.int64]
+    planned: PlannedFile, group: int, schema: pa.Schema, rows: npt.NDArray[np.int64]
 ) -> pa.Table:
+    columns = schema.names
     with (
         input_files.open_input(planned.file.path) as raw,
         pq.ParquetFile(raw, pre_buffer=False) as file,
     ):
-        return file.read_row_group(group, columns=columns).select(columns).take(pa.array(rows))
+        return (
+            file.read_row_group(group, columns=columns)
+            .select(columns)
+            .cast(schema)
+            .take(pa.array(rows))
+        )
 
 
 def _from_lines(

@@ -285,12 +285,12 @@ def _complaints(batch: pa.RecordBatch, text_columns: tuple[str, ...]) -> dict[in
             nulls = batch.column(name).is_null().to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(nulls):
                 reasons[int(row)] = f"column {name!r}: expected a text, found null"
-    for name, rows in _not_utf8(batch).items():
+    for name, rows in not_utf8(batch).items():
         reasons |= {row: f"column {name!r}: expected UTF-8, found other bytes" for row in rows}
     return reasons
 
 
-def _not_utf8(batch: pa.RecordBatch) -> dict[str, list[int]]:
+def not_utf8(batch: pa.RecordBatch) -> dict[str, list[int]]:
     """Rows whose strings are not UTF-8, by column; Arrow leaves that unchecked when it reads."""
     found: dict[str, list[int]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
