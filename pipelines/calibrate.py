@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from tango_beam import command_line
 from tango_beam.command_line import DONE, NOT_SIGNED, Parser
@@ -82,15 +80,12 @@ def main(arguments: Sequence[str]) -> int:
     from tango_beam.calibration.goals import Goals
     from tango_beam.report import show
 
-    def stated(kind: Any) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(kind)]
-        return {name: getattr(ours, name) for name in names if hasattr(ours, name)}
-
     wanted = ("agreement", "accuracy_retained", "class_agreement", "max_escalation", "min_speedup")
     if all(getattr(ours, name) is None for name in wanted):
         ours.agreement = 0.99
-    settings = {**stated(study.Settings), "input": tuple(ours.input)}
-    outcome = study.run(study.Settings(**settings, goals=Goals(**stated(Goals))))
+    goals = Goals(**command_line.stated(ours, Goals))
+    settings = study.Settings(**command_line.stated(ours, study.Settings), goals=goals)
+    outcome = study.run(settings)
     for table in summary.tables(outcome, ours.output):
         show(table)
     return DONE if outcome.met else NOT_SIGNED

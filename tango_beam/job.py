@@ -152,8 +152,8 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         raise RefusedError(
             f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
         )
-    device = _or_refuse(models.resolve_device, options.device) if local else options.device
-    precision = _or_refuse(models.resolve_precision, options.precision, device)
+    compute = settle(options.device, options.precision, local=local)
+    device, precision = compute.device, compute.precision
     schema = inputs.read_schema(options.schema) if options.schema else None
     found = inputs.inspect(
         options.input,
@@ -183,26 +183,41 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         broken=found.broken,
     )
     if local:
-        _load_tiers(cascade, Compute(device, precision))
+        load_tiers(cascade, compute)
     weight = sum(item.weight for item in run.items())
-    return Job(options, cascade, Compute(device, precision), run, weight)
+    return Job(options, cascade, compute, run, weight)
 
 
-def _load_tiers(cascade: CascadeConfig, compute: Compute) -> None:
-    """Loads the models where they will run in this process: what is wrong with one shows now.
+def settle(device: str, precision: str, *, local: bool = True) -> Compute:
+    """Device and precision with `auto` settled; elsewhere `auto` finds the device where it is.
+
+    Raises:
+      RefusedError: a device that is not there, a precision that nobody knows.
+    """
+    try:
+        device = models.resolve_device(device) if local else device
+        return Compute(device, models.resolve_precision(precision, device))
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
+def load_tiers(cascade: CascadeConfig, compute: Compute) -> list[models.Model]:
+    """Loads the models of a run in this process: what is wrong with one shows now.
 
     Raises:
       RefusedError: weights that are missing, damaged or of another shape, a file that is not there.
     """
+    loaded = []
     for tier in cascade.tiers:
         try:
-            load_tier(tier, compute)
+            loaded.append(load_tier(tier, compute))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             found = " ".join(lines[:3]) or repr(error)
             raise RefusedError(
                 f"tier {tier.source}: expected a checkpoint that loads, found {found[:500]}"
             ) from error
+    return loaded
 
 
 def open_output(job: Job, lease: Lease | None = None) -> Store:
@@ -385,10 +400,3 @@ def _result_options(options: Options, device: str, precision: str) -> dict[str, 
     for name in ("overwrite", "resume"):
         stored.pop(name)
     return stored
-
-
-def _or_refuse(resolve: Any, *arguments: str) -> str:
-    try:
-        return str(resolve(*arguments))
-    except ValueError as error:
-        raise RefusedError(str(error)) from error

@@ -90,7 +90,6 @@ def test_a_run_on_the_same_corpus_is_covered_and_a_higher_threshold_too(signed, 
 def test_another_corpus_is_not_covered(signed, corpus, tmp_path):
     found = coverage(corpus, signed, tmp_path / "a", "--limit", "100")
     assert found["status"] == "same cascade, other corpus: not covered"
-    assert "100" not in found["differs"][0]
     assert any("texts.parquet" in line for line in found["differs"])
 
 

@@ -48,20 +48,19 @@ def open_output(cascade: CascadeConfig, folder: Path, overwrite: bool) -> list[d
     return json.loads(attempts.read_text()) if attempts.is_file() else []
 
 
-def write(
-    cascade: CascadeConfig, folder: Path, attempts: list[dict[str, Any]], precision: str
-) -> None:
-    """Writes attempts, and with a certificate the cascade: weights linked or copied, config last.
+def write(cascade: CascadeConfig, folder: Path, signed: bool, precision: str) -> None:
+    """Writes attempts, and, signed, the cascade: weights linked or copied, config last.
 
     Args:
-      cascade: its tiers lie anywhere; without a certificate only the attempts are written.
+      cascade: with its certificate; its tiers lie anywhere.
       folder: empty, or of an earlier calibration.
-      attempts: every one so far.
+      signed: whether the last attempt was; else only the attempts are written.
       precision: in which the sample was scored.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ATTEMPTS).write_text(json.dumps(attempts, indent=2) + "\n")
-    if cascade.certificate is None:
+    assert cascade.certificate is not None
+    (folder / ATTEMPTS).write_text(json.dumps(cascade.certificate["attempts"], indent=2) + "\n")
+    if not signed:
         return  # what an earlier calibration signed stands
     for path in folder.iterdir():
         if path.name != ATTEMPTS:

@@ -22,14 +22,13 @@ from tango_beam.calibration.goals import (
     PART_OF_CORPUS,
     Goals,
 )
-from tango_beam.calibration.judged import IntArray
+from tango_beam.calibration.judged import IntArray, Judged
 from tango_beam.calibration.scored import Scored
 from tango_beam.calibration.signing import Signed
 from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, sample
 from tango_beam.io.commit import versions
-from tango_beam.tier import Compute, load_tier
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +106,10 @@ def run(settings: Settings) -> Outcome:
     output = Path(settings.output)
     earlier = store.open_output(cascade, output, settings.overwrite)
     found = _inspect(settings)
-    device = models.resolve_device(settings.device)
-    precision = models.resolve_precision(settings.precision, device)
-    seed = _seed(settings, cascade, found, precision)
+    compute = job.settle(settings.device, settings.precision)
+    seed = _seed(settings, cascade, found, compute.precision)
     rows = _draw(settings, cascade, found, seed)
-    tiers = [load_tier(tier, Compute(device, precision)) for tier in cascade.tiers]
-    drawn = _score(settings, cascade, tiers, rows)
+    drawn = _score(settings, cascade, job.load_tiers(cascade, compute), rows)
     fit, test = _split(settings, cascade, drawn.all_tiers)
     fitted = cascade
     if settings.temperature == "fit":
@@ -122,6 +119,7 @@ def run(settings: Settings) -> Outcome:
     thresholds = _safest(signed)
     met = all(one.met for one in signed)
     fitted = _with_thresholds(fitted, thresholds)
+    judged = test.judged(fitted)
     made = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "signed": [asdict(one) for one in signed],
@@ -131,25 +129,26 @@ def run(settings: Settings) -> Outcome:
         "sample": {"drawn": rows.drawn, "tested": len(test), "fitted": len(fit)},
         "corpus": certificate.describe_corpus(found.files, settings.text_columns, rows.corpus),
         "speed": offers.speed(test, fitted, thresholds),
-        "by_class": signing.by_class(
-            test.judged(fitted), cascade.labels, thresholds, settings.goals.delta
-        ),
-        "unseen_classes": [
-            label
-            for index, label in enumerate(cascade.labels)
-            if index not in test.logits[-1].argmax(axis=1)
-        ],
+        **_classes(judged, cascade.labels, thresholds, settings.goals.delta),
         "calibration": scored.calibration_errors(cascade, fitted, test),
         "versions": versions(),
     }
-    attempts = [*earlier, _attempt(made, met)]
-    stored = replace(fitted, certificate={**made, "attempts": attempts} if met else None)
-    store.write(stored, output, attempts, precision)
-    judged = test.judged(fitted)
-    return Outcome(
-        replace(fitted, certificate={**made, "attempts": attempts}), signed, met,
-        offers.agreements(judged, settings.goals.delta, size) if len(tiers) == 2 else [],
-    )  # fmt: skip
+    certified = replace(fitted, certificate={**made, "attempts": [*earlier, _attempt(made, met)]})
+    store.write(certified, output, met, compute.precision)
+    offered = offers.agreements(judged, settings.goals.delta, size)
+    return Outcome(certified, signed, met, offered if len(cascade.tiers) == 2 else [])
+
+
+def _classes(
+    judged: Judged, labels: tuple[str, ...], thresholds: tuple[float, ...], delta: float
+) -> dict[str, Any]:
+    """Agreement by class, and the classes of which nothing is known."""
+    found = signing.by_class(judged, labels, thresholds, delta)
+    seen = {entry["label"] for entry in found}
+    return {
+        "by_class": found,
+        "unseen_classes": [label for label in labels if label not in seen],
+    }
 
 
 def _cascade(settings: Settings) -> CascadeConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tango_beam import job, models
+from tango_beam import job
 from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
 from tango_beam.evaluation import answers, costs, curves, findings, labelled, machine, metrics
@@ -98,11 +98,7 @@ def prepare(options: Options) -> Prepared:
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
     metric = _metric(options, cascade)
-    try:
-        device = models.resolve_device(options.device)
-        precision = models.resolve_precision(options.precision, device)
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
+    compute = job.settle(options.device, options.precision)
     texts = labelled.read(
         options.input, options.columns, cascade.labels, input_format=options.input_format
     )
@@ -111,7 +107,9 @@ def prepare(options: Options) -> Prepared:
             f"--input {' '.join(options.input)}: expected at least 2 rows, one to choose a "
             "threshold on and one to score, found 1"
         )
-    return Prepared(replace(options, device=device, precision=precision), cascade, texts, metric)
+    return Prepared(
+        replace(options, device=compute.device, precision=compute.precision), cascade, texts, metric
+    )
 
 
 def _cascade(options: Options) -> CascadeConfig:
