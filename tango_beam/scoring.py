@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import audit, batching, records, routing
+from tango_beam.models import parallel
 from tango_beam.models.base import Answers, Model
 from tango_beam.models.tokens import Tokens
 
@@ -189,8 +190,7 @@ def _outputs(
     def fail(row: int, error: str) -> None:
         errors[int(rows[row])] = error
 
-    for part in model.plan(tokens.lengths):
-        bisect(part, run, fail)
+    parallel.each(model.device, model.plan(tokens.lengths), lambda part: bisect(part, run, fail))
     finite = np.isfinite(outputs).all(axis=1)
     for row in np.flatnonzero(~finite):
         errors.setdefault(int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}")

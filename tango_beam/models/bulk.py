@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tango_beam.models import parallel
 from tango_beam.models.base import Model
+from tango_beam.models.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +48,19 @@ def logits_of(
         tokens = model.tokenize(
             first.slice(at, window), None if second is None else second.slice(at, window)
         )
-        for rows in model.plan(tokens.lengths):
-            part[rows] = model.forward(tokens, rows)
+        _fill(part, model, tokens)
         now, done = time.monotonic(), at + len(part)
         if now - looked > _LOG_EVERY_SECONDS:
             looked, left = now, (now - started) * (len(first) - done) / done
             logger.info("scored %s of %s texts, about %.0f s left", f"{done:,}", len(first), left)
     return outputs if labels is None else outputs[:, _order(model, labels)]
+
+
+def _fill(outputs: npt.NDArray[np.float32], model: Model, tokens: Tokens) -> None:
+    def run(rows: npt.NDArray[np.int64]) -> None:
+        outputs[rows] = model.forward(tokens, rows)
+
+    parallel.each(model.device, model.plan(tokens.lengths), run)
 
 
 def _column(texts: Sequence[str] | pa.Array) -> pa.Array:
