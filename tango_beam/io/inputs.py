@@ -142,6 +142,10 @@ def _inspect_parquet(
     return planned, schema, broken
 
 
+# What pyarrow raises for a damaged file; the last for a column's name that is no UTF-8.
+UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
+
+
 def _footer(file: InputFile) -> tuple[pa.Schema, tuple[tuple[int, int], ...]] | Exception:
     try:
         with input_files.open_input(file.path) as raw, pq.ParquetFile(raw) as parquet:
@@ -152,7 +156,7 @@ def _footer(file: InputFile) -> tuple[pa.Schema, tuple[tuple[int, int], ...]] | 
                 for group in groups
             )
             return parquet.schema_arrow, sizes
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         return error
 
 

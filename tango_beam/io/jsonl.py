@@ -131,7 +131,11 @@ def _parse_lines(
     kept: list[int] = []
     for part, batch in _arrow_parts(good, schema):
         if batch is None:
-            bad.append(BadLine(*part[0], f"expected {_describe(schema)}, found another type"))
+            bad.append(
+                BadLine(
+                    *part[0], f"expected {_describe(schema)}, found another type or a key twice"
+                )
+            )
         else:
             batches.append(batch)
             kept.extend(start for start, _ in part)

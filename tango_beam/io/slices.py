@@ -198,7 +198,7 @@ class SliceReader:
         path = self._run.files[piece.file].file.path
         try:
             yield from pieces
-        except (OSError, pa.ArrowException) as raised:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as raised:
             error = " ".join(str(raised).split())
             if not self._run.allow_broken_files:
                 raise OSError(
