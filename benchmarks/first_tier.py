@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import common, untrained
-from tango_beam import models
 from tango_beam.config import load_cascade
+from tango_beam.tier import Compute, load_tier
 
 BAR = 0.75
 
@@ -31,7 +31,7 @@ def job(texts: list[str], ours) -> dict:
 
 def loop(texts: list[str], ours, *, side_by_side: bool) -> dict:
     tier = load_cascade(ours.cascade).tiers[0]
-    model = models.load(tier.source, max_length=tier.max_length, tokenizer=tier.tokenizer)
+    model = load_tier(tier, Compute())
 
     def answer(some: list[str]) -> None:
         tokens = model.tokenize(pa.array(some))

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import common, untrained
-from tango_beam import models
 from tango_beam.config import load_cascade
+from tango_beam.tier import Compute, load_tier
 
 BAR = 1.05
 
@@ -20,7 +20,7 @@ BAR = 1.05
 def filled(texts: list[str], cascade: str) -> float:
     """What the first tier computes over real tokens, rows that fill its tiles among them."""
     tier = load_cascade(cascade).tiers[0]
-    model = models.load(tier.source, max_length=tier.max_length, tokenizer=tier.tokenizer)
+    model = load_tier(tier, Compute())
     tile = getattr(model, "_tile", 1)
     real = computed = 0
     for at in range(0, len(texts), tier.batch_rows):

@@ -45,7 +45,7 @@ class Runner:
             and subprocess.run([python, "-c", f"import {needed}"], capture_output=True).returncode
         ):
             return {"missing": f"{needed} is not installed for {python}"}
-        sample = "careful" if letter.startswith("b") else "slow"
+        sample = "slow" if letter == "a" else "careful"
         output = self.folder / f"answers_{letter}.parquet"
         command = [
             python, "-m", "benchmarks.contenders", NAMES[letter], "--texts",
@@ -143,13 +143,14 @@ def main() -> None:
 
 def options() -> argparse.Namespace:
     parser = common.arguments("This project beside what its users have today.")
+    parser.set_defaults(cascade=None)  # the pair's; or what `pipelines.tune` made of it
     parser.add_argument("--corpus", choices=untrained.CORPORA, default="sst2")
     parser.add_argument("--pair", choices=shapes.PAIRS, default="sst2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round", type=int, help="add to this round; default: a new one")
     parser.add_argument("--rows", type=int, help="for the job")
-    parser.add_argument("--careful_rows", type=int, help="for the careful loop")
-    parser.add_argument("--slow_rows", type=int, help="for the others")
+    parser.add_argument("--careful_rows", type=int, help="for (b) to (e)")
+    parser.add_argument("--slow_rows", type=int, help="for (a)")
     parser.add_argument(
         "--only", type=lambda text: text.split(","), default=[*NAMES, "f"],
         help=f"some of {','.join(NAMES)},f",
