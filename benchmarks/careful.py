@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
+BUDGETS = (512, 1024, 2048, 4096, 8192)
 
 
 @dataclass(frozen=True)

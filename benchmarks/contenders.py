@@ -168,7 +168,8 @@ def ray_data(ours) -> dict:
     folder = fresh(ours.output)
 
     (
-        ray.data.read_parquet(ours.texts, override_num_blocks=4 * cores)
+        ray.data.read_parquet(ours.texts)
+        .repartition(-(-pq.read_metadata(ours.texts).num_rows // rows_at_once(ours)))
         .map_batches(
             contenders.Actor, fn_constructor_args=(ours.source, ours.max_length),
             batch_size=rows_at_once(ours), batch_format="pyarrow", num_cpus=0.5,
