@@ -4,6 +4,7 @@ PytorchModelHandlerTensor and its keyed sister stack a batch's tensors, which mu
 the Hugging Face handlers of Beam 2.77 import TensorFlow classes that transformers 5 dropped.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 
 from apache_beam.ml.inference.base import ModelHandler
@@ -19,7 +20,7 @@ class Loaded:
 
 
 class Handler(ModelHandler):
-    """(id, text) in, (id, label) out; bf16, batches of 32 sorted by length within what Beam hands over."""
+    """(id, text) in, (id, label, begun, ended) out; bf16, batches of 32 sorted by length within what Beam hands over."""
 
     def __init__(self, source: str, max_length: int, rows: int) -> None:
         super().__init__(min_batch_size=rows, max_batch_size=rows)
@@ -29,7 +30,9 @@ class Handler(ModelHandler):
         return Loaded(self._source)
 
     def run_inference(self, batch: Sequence, model, inference_args=None) -> Iterable:
+        begun = time.time()
         found = contenders.batched(
             model.model, model.tokenizer, [text for _, text in batch], self._max_length
         )
-        return [(row, label) for (row, _), label in zip(batch, found, strict=True)]
+        times = begun, time.time()
+        return [(row, label, *times) for (row, _), label in zip(batch, found, strict=True)]

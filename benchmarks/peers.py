@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,22 +91,17 @@ class Runner:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return time.perf_counter() - started
 
-    def round(self, only: list[str]) -> list[dict]:
+    def round(self, only: list[str]) -> Iterator[dict]:
         """One round: the contenders and the job's conditions in turns."""
-        records = []
         for letter in NAMES:
             if letter in only and (letter != "b_bf16" or "b_bf16" in self.setup["ways"]):
-                records.append({"contender": letter, **self.contender(letter)})
-                show(records[-1])
+                yield {"contender": letter, **self.contender(letter)}
         if "f" not in only:
-            return records
+            return
         cascade, threshold = self.setup["conditions"]["embedded"]
         start_up = self.job("--cascade", cascade, "--threshold", repr(threshold), "--limit", "1")
         for condition in self.setup["conditions"]:
-            found = self.ours(condition, start_up)
-            records.append({"contender": "f", "condition": condition, **found})
-            show(records[-1])
-        return records
+            yield {"contender": "f", "condition": condition, **self.ours(condition, start_up)}
 
 
 def show(record: dict) -> None:
@@ -134,8 +130,10 @@ def main() -> None:
             number = ours.round or max(same, default=0) + 1
             print(f"{ours.pair}, lengths of {ours.corpus}, round {number}", flush=True)
             place = {"pair": ours.pair, "corpus": ours.corpus, "round": number}
-            records += [{**place, **found} for found in runner.round(ours.only)]
-            store.write_text(json.dumps(records, indent=1) + "\n")
+            for found in runner.round(ours.only):
+                show(found)
+                records.append({**place, **found})
+                store.write_text(json.dumps(records, indent=1) + "\n")
     page = peers_page.page(work)
     (work / "peers.md").write_text(page)
     print(f"{work / 'peers.md'}")

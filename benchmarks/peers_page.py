@@ -24,8 +24,8 @@ BARS = {
 UNFAIR = """\
 - The contenders do the second tier's work alone and give its answers; the cascade gives the first tier's to the rest. How
   often those agree is `pipelines.evaluate`'s to say; the forced escalations are no settings that anybody chose for quality.
-- Start-up is apart everywhere: imports and loading for (a), (b) and (e), which then read and write nothing; a run on 64 rows
-  for (c); all but what lies between the first batch and the last for (d); a job with `--limit 1` for this project. The column with start-up holds for this many rows only.
+- Start-up is apart everywhere: imports and loading for (a), (b) and (e), which then read and write nothing; all but what lies
+  between the first batch and the last for (c) and (d); a job with `--limit 1` for this project. The column with start-up holds for this many rows only.
 - (a) to (e) answer fewer rows: texts at even steps through the lengths of the job's. A careful loop on fewer rows finds fewer of
   one length, which costs it a little; the job's tiers sort within their own windows, and do not see the whole corpus either.
 - (b)'s batch size, precision and threads were chosen on these texts before the rounds; the job runs as it comes, in bf16.
