@@ -89,6 +89,10 @@ def parser() -> Parser:
         "--checkpoint_bytes", type=int, default=32 << 20, metavar="N",
         help="input read, scored and stored at a time (default: 32 MiB)",
     )  # fmt: skip
+    result.add_argument(
+        "--workers", type=int, metavar="N",
+        help="micro-batches that a process scores at once, a core each (default: every core)",
+    )  # fmt: skip
     result.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
     return result
 

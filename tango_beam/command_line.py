@@ -116,7 +116,7 @@ def as_given(module: str, arguments: Sequence[str]) -> str:
 
 
 def add_option(
-    parser: argparse.ArgumentParser, kind: type, name: str, about: str, **changes: Any
+    parser: argparse._ActionsContainer, kind: type, name: str, about: str, **changes: Any
 ) -> None:
     """Adds `--name` for a field of a dataclass; type, choices and default are the field's.
 
@@ -187,8 +187,9 @@ def add_tier_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max_length", type=int, metavar="TOKENS", help="read no more of a text")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     group.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32"), default="auto",
-        help="auto is bf16 where the hardware computes in it natively",
+        "--precision", choices=("auto", "bf16", "fp32", "int8"), default="auto",
+        help="auto is each tier's own where it states one (pipelines.tune), else bf16 where the "
+        "hardware computes in it natively; int8 is for transformers on a processor",
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+import platform
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tango_beam import routing
 from tango_beam.errors import RefusedError
 
 CASCADE_FILE = "cascade.json"
+PRECISIONS = ("fp32", "bf16", "int8")
 EMBEDDED = Path(__file__).parent / "cascades"
 # What moves a score: weights, configuration, tokenizer. Cards and training logs do not.
 _SCORING_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
@@ -32,6 +34,8 @@ class TierConfig:
       batch_rows: rows scored together, from which the micro-batches are cut.
       confidence: how sure the tier is: `max_softmax` (the paper's), `margin` or `entropy`.
       revision: commit of a Hugging Face id; settled at launch, so that all workers load one.
+      precision: `fp32`, `bf16` or `int8`, where the tier has one of its own; None for the run's.
+      batch_tokens: padded tokens in a micro-batch; None for what suits the family.
     """
 
     source: str
@@ -42,6 +46,8 @@ class TierConfig:
     batch_rows: int = 8192
     confidence: str = "max_softmax"
     revision: str | None = None
+    precision: str | None = None
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -61,9 +67,16 @@ class TierConfig:
             raise RefusedError(
                 f"tier {self.source}: expected max_length of at least 3, found {self.max_length}"
             )
-        if self.batch_rows < 1:
+        for name in ("batch_rows", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RefusedError(
+                    f"tier {self.source}: expected {name} of at least 1, found {value}"
+                )
+        if self.precision not in (None, *PRECISIONS):
             raise RefusedError(
-                f"tier {self.source}: expected batch_rows of at least 1, found {self.batch_rows}"
+                f"tier {self.source}: expected a precision of {', '.join(PRECISIONS)}, found "
+                f"{self.precision!r}"
             )
 
 
@@ -115,6 +128,10 @@ class CascadeConfig:
         )
         return replace(self, tiers=tiers)
 
+    def without_precisions(self) -> CascadeConfig:
+        """The same cascade, every tier computed in the run's precision."""
+        return replace(self, tiers=tuple(replace(tier, precision=None) for tier in self.tiers))
+
     def scoring_fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over all that moves a score; thresholds are left out."""
         stated = json.dumps(self.scoring(precision), sort_keys=True)
@@ -122,7 +139,12 @@ class CascadeConfig:
 
     def scoring(self, precision: str) -> dict[str, Any]:
         """All that moves a score, by name; what `scoring_fingerprint` is taken of."""
+        own = [tier.precision for tier in self.tiers]
+        stated: dict[str, Any] = {"precisions": own} if any(own) else {}
+        if "int8" in (precision, *own):
+            stated["int8"] = int8_features()
         return {
+            **stated,
             "precision": precision,
             "labels": list(self.labels),
             "weights": [
@@ -138,6 +160,20 @@ class CascadeConfig:
         thresholds = [tier.threshold for tier in self.tiers]
         text = json.dumps([self.scoring_fingerprint(precision), thresholds])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def int8_features() -> list[str]:
+    """What decides which int8 products this machine's processor does; they round differently."""
+    wanted = {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+    found: set[str] = set()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                found = set(line.partition(":")[2].split())
+                break
+    return [platform.machine(), *sorted(wanted & found)]
 
 
 def _folders(tier: TierConfig) -> list[str]:
@@ -223,7 +259,7 @@ def load_cascade(name: str) -> CascadeConfig:
 
 
 def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
-    known = {"threshold", "temperature", "max_length", "batch_rows", "confidence", "revision"}
+    known = {field.name for field in fields(TierConfig)} - {"source", "tokenizer"}
     unknown = set(entry) - known - {"path", "hub", "tokenizer"}
     if unknown or ("path" in entry) == ("hub" in entry):
         raise RefusedError(

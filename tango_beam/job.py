@@ -58,6 +58,7 @@ class Options:
     checkpoint_bytes: int = CHECKPOINT_BYTES
     audit_rows: int | None = None
     audit_rate: float | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_dead_fraction <= 1:
@@ -70,7 +71,7 @@ class Options:
             raise RefusedError("expected --audit_rows or --audit_rate, found both")
         if self.audit_rate is not None and not 0 < self.audit_rate <= 1:
             raise RefusedError(f"--audit_rate: expected a share over 0, found {self.audit_rate}")
-        for name in ("limit", "checkpoint_bytes", "audit_rows"):
+        for name in ("limit", "checkpoint_bytes", "audit_rows", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RefusedError(f"--{name}: expected at least 1, found {value}")
@@ -153,6 +154,7 @@ def prepare(options: Options, *, local: bool = True) -> Job:
             f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
         )
     compute = settle(options.device, options.precision, local=local)
+    compute = replace(compute, workers=options.workers)
     device, precision = compute.device, compute.precision
     schema = inputs.read_schema(options.schema) if options.schema else None
     found = inputs.inspect(
@@ -285,6 +287,8 @@ def resolve_cascade(options: Options) -> CascadeConfig:
             if len(cascade.tiers) < 2:
                 raise RefusedError(f"--threshold: cascade {cascade.name} has one tier only")
             cascade = cascade.with_first_threshold(options.threshold)
+    if options.precision != "auto":
+        cascade = cascade.without_precisions()
     if options.max_length is not None:
         cascade = cascade.with_max_length(options.max_length)
     _refuse_other_labels(cascade)
@@ -397,6 +401,6 @@ def _result_options(options: Options, device: str, precision: str) -> dict[str, 
     """Every option that changes a result, as JSON holds it."""
     settled = replace(options, device=device, precision=precision)
     stored = asdict(settled)
-    for name in ("overwrite", "resume"):
+    for name in ("overwrite", "resume", "workers"):
         stored.pop(name)
     return stored

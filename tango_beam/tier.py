@@ -12,6 +12,7 @@ from apache_beam.metrics import Metrics
 
 from tango_beam import batching, memory, models, progress, scoring
 from tango_beam.config import TierConfig, at_hand
+from tango_beam.models import parallel
 
 COMPLEX = "complex"
 FAILED = "failed"
@@ -24,11 +25,13 @@ class Compute:
 
     Attributes:
       device: `auto`, `cpu` or `cuda`.
-      precision: `auto`, `fp32` or `bf16`.
+      precision: `auto`, `fp32`, `bf16` or `int8`, for tiers that have none of their own.
+      workers: micro-batches scored at once in a process; None for one on each core.
     """
 
     device: str = "auto"
     precision: str = "auto"
+    workers: int | None = None
 
 
 def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
@@ -36,12 +39,13 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
     return models.load(
         at_hand(tier.source) or tier.source,
         device=compute.device,
-        precision=compute.precision,
+        precision=tier.precision or compute.precision,
         max_length=tier.max_length,
         temperature=tier.temperature,
         confidence=tier.confidence,
         tokenizer=at_hand(tier.tokenizer),
         revision=tier.revision,
+        batch_tokens=tier.batch_tokens,
     )
 
 
@@ -77,11 +81,12 @@ class ScoreTier(beam.DoFn):
 
     def setup(self) -> None:
         started = time.perf_counter()
+        parallel.limit(self._compute.workers)
         self._model = load_tier(self._tier, self._compute)
         if self._following is not None:
             self._role = replace(self._role, next_vocabulary=vocabulary_of(self._following))
         self._load_time.update(int(1000 * (time.perf_counter() - started)))
-        width = 2 if self._model.precision == "bf16" else 4
+        width = {"fp32": 4, "bf16": 2, "int8": 1}[self._model.precision]
         self._model_size.update(self._model.parameters * width)
 
     def process(self, element: list[pa.RecordBatch]) -> Iterator:

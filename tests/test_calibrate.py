@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import calibrate, classify
+from tango_beam import models
 from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.config import load_cascade
 from tango_beam.errors import RefusedError
@@ -73,7 +74,8 @@ def test_the_directory_stands_by_itself(signed, cascade, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(signed, moved)
     loaded = load_cascade(str(moved))
-    assert loaded.scoring_fingerprint("fp32") == certificate(signed)["scoring_fingerprint"]
+    precision = models.resolve_precision("auto", "cpu")
+    assert loaded.scoring_fingerprint(precision) == certificate(signed)["scoring_fingerprint"]
     assert loaded.tiers[0].temperature != 1.0
     assert loaded.threshold == certificate(signed)["thresholds"][0]
 

@@ -58,9 +58,18 @@ def _scores(cascade: CascadeConfig, precision: str, certificate: dict[str, Any])
     """Everything that moves a score or a route, where it is not as it was certified."""
     differs = []
     before, now = certificate["scoring"], cascade.scoring(precision)
-    for name in ("precision", "weights", "temperature", "max_length", "confidence"):
-        if before.get(name) != now[name]:
-            shown = f": certified {before.get(name)}, found {now[name]}"
+    names = (
+        "precision",
+        "precisions",
+        "int8",
+        "weights",
+        "temperature",
+        "max_length",
+        "confidence",
+    )
+    for name in names:
+        if before.get(name) != now.get(name):
+            shown = f": certified {before.get(name)}, found {now.get(name)}"
             differs.append(name if name == "weights" else name + shown)
     certified = [float(value) for value in certificate["thresholds"]]
     thresholds = [float(tier.threshold or 0.0) for tier in cascade.tiers[:-1]]

@@ -65,6 +65,23 @@ def write(cascade: CascadeConfig, folder: Path, signed: bool, precision: str) ->
     for path in folder.iterdir():
         if path.name != ATTEMPTS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    brought = bring(cascade, folder)
+    certificate = {
+        **cascade.certificate,
+        "scoring": cascade.scoring(precision),
+        "scoring_fingerprint": cascade.scoring_fingerprint(precision),
+    }
+    save_cascade(replace(brought, certificate=certificate), folder)
+    assert (folder / CASCADE_FILE).is_file()
+
+
+def bring(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
+    """Links (or copies) a cascade's checkpoints into a directory; the cascade as it is there.
+
+    Args:
+      cascade: its tiers lie anywhere; hub ids stay what they are.
+      folder: holds no checkpoint yet.
+    """
     places: dict[str, str] = {}
     tiers = [
         replace(tier, source=_bring(tier.source, folder / f"tier_{number}", places))
@@ -72,15 +89,9 @@ def write(cascade: CascadeConfig, folder: Path, signed: bool, precision: str) ->
     ]
     for number, tier in enumerate(tiers, start=1):
         if tier.tokenizer:
-            brought = _bring(tier.tokenizer, folder / f"tokenizer_{number}", places)
-            tiers[number - 1] = replace(tier, tokenizer=brought)
-    certificate = {
-        **cascade.certificate,
-        "scoring": cascade.scoring(precision),
-        "scoring_fingerprint": cascade.scoring_fingerprint(precision),
-    }
-    save_cascade(replace(cascade, tiers=tuple(tiers), certificate=certificate), folder)
-    assert (folder / CASCADE_FILE).is_file()
+            place = _bring(tier.tokenizer, folder / f"tokenizer_{number}", places)
+            tiers[number - 1] = replace(tier, tokenizer=place)
+    return replace(cascade, tiers=tuple(tiers))
 
 
 def _bring(source: str, target: Path, places: dict[str, str]) -> str:

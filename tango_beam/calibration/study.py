@@ -158,6 +158,7 @@ def _cascade(settings: Settings) -> CascadeConfig:
             output=settings.output,
             cascade=settings.cascade,
             max_length=settings.max_length,
+            precision=settings.precision,
         )
     )
     if len(cascade.tiers) < 2:

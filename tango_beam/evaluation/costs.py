@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam.evaluation.labelled import LabelledTexts
+from tango_beam.models import parallel
 from tango_beam.models.base import Model
 from tango_beam.models.tokens import Tokens
 
@@ -217,8 +218,12 @@ def _run(stage: Stage, texts: LabelledTexts, rows: IntArray, *, tokenize: bool) 
     for at in range(0, len(rows), stage.batch_rows):
         window = rows[at : at + stage.batch_rows]
         tokens = _tokenize(stage, texts, window) if tokenize else stage.tokens.take(window)
-        for part in stage.model.plan(tokens.lengths):
-            stage.model.decode(stage.model.forward(tokens, part))
+        _score(stage.model, tokens)
+
+
+def _score(model: Model, tokens: Tokens) -> None:
+    parts = model.plan(tokens.lengths)
+    parallel.each(model.device, parts, lambda part: model.decode(model.forward(tokens, part)))
 
 
 def _later(stages: list[Stage], texts: LabelledTexts, rows: IntArray) -> None:

@@ -124,6 +124,7 @@ def _cascade(options: Options) -> CascadeConfig:
             second_tier=options.second_tier,
             threshold=threshold,
             max_length=options.max_length,
+            precision=options.precision,
         )
     )
 

@@ -41,18 +41,21 @@ def load(
     confidence: str = "max_softmax",
     tokenizer: str | None = None,
     revision: str | None = None,
+    batch_tokens: int | None = None,
 ) -> Model:
     """Loads a checkpoint, or returns the copy that this process holds already.
 
     Args:
       source: folder with config.json and safetensors, or a Hugging Face id.
       device: `cpu`, `cuda`, or `auto` for the GPU where there is one.
-      precision: `fp32`, `bf16`, or `auto` for bf16 where the hardware computes in it natively.
+      precision: `fp32`, `bf16`, `int8` (transformers on a processor; other families compute as
+        with `auto`), or `auto` for bf16 where the hardware computes in it natively.
       max_length: reads at most so many tokens of a text.
       temperature: divides the logits before the softmax.
       confidence: `max_softmax`, `margin` or `entropy`.
       tokenizer: folder of the tokenizer, where it is not `source`.
       revision: commit of a Hugging Face id.
+      batch_tokens: padded tokens in a micro-batch; what suits the family by default.
 
     Raises:
       ValueError: a checkpoint that does not fit; OSError: one that is not there.
@@ -60,11 +63,12 @@ def load(
     memory.bound_kernels()
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    key = (source, device, precision, max_length, temperature, confidence, tokenizer, revision)
+    settings = (temperature, confidence, batch_tokens)
+    key = (source, device, precision, max_length, tokenizer, revision, *settings)
     with _lock:
         if key not in _loaded:
             model = _load(source, device, precision, max_length, tokenizer, revision)
-            model.temperature, model.confidence = temperature, confidence
+            model.temperature, model.confidence, model.batch_tokens = settings
             _loaded[key] = model
         return _loaded[key]
 
@@ -84,7 +88,7 @@ def _load(
         return bilstm.load_bilstm(
             Path(source),
             device=device,
-            precision=precision,
+            precision=resolve_precision("auto", device) if precision == "int8" else precision,
             max_length=max_length,
             tokenizer_folder=Path(tokenizer) if tokenizer else None,
         )
@@ -154,15 +158,20 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """`fp32` or `bf16` for `auto`, `fp32` or `bf16`.
+    """`fp32`, `bf16` or `int8` for `auto` or one of them.
 
     `auto` is bf16 where a matrix product in it is native: AVX-512 BF16 or AMX on a processor,
-    compute capability 8.0 on a GPU.
+    compute capability 8.0 on a GPU. Int8 is for processors.
+
+    Raises:
+      ValueError: another precision, or int8 on a GPU.
     """
     import torch
 
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"expected precision auto, bf16 or fp32, found {precision!r}")
+    if precision not in ("auto", "bf16", "fp32", "int8"):
+        raise ValueError(f"expected precision auto, bf16, fp32 or int8, found {precision!r}")
+    if precision == "int8" and device == "cuda":
+        raise ValueError("expected precision auto, bf16 or fp32 on a GPU, found int8")
     if precision != "auto":
         return precision
     if device == "cuda":

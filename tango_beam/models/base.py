@@ -42,6 +42,11 @@ class Model(Protocol):
 
     temperature: float
     confidence: str
+    batch_tokens: int | None
+
+    @property
+    def network(self) -> Any:
+        """The torch module behind it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,7 +62,7 @@ class Model(Protocol):
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`."""
+        """`fp32`, `bf16` or `int8`."""
 
     @property
     def parameters(self) -> int:
@@ -85,6 +90,7 @@ class Classifier:
       network: a torch module.
       temperature: divides the logits before the softmax (Guo et al., 2017).
       confidence: kind of confidence, see `routing.confidence`.
+      batch_tokens: padded tokens in a micro-batch; None for what suits the family.
     """
 
     labels: tuple[str, ...]
@@ -92,6 +98,7 @@ class Classifier:
     network: Any
     temperature: float = 1.0
     confidence: str = "max_softmax"
+    batch_tokens: int | None = None
 
     @property
     def vocabulary(self) -> str:

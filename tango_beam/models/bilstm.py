@@ -116,6 +116,7 @@ class BiLSTM(Classifier):
         # core without AMX is as fast on eight rows as on eighty.
         budget = 1 << 18 if self.device == "cuda" else 1 << 13
         rows = 4 if self._tile == 8 else 32
+        budget = self.batch_tokens or budget
         return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=rows)
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,9 +31,15 @@ def workers() -> int:
     Every core that the process may use unless `limit` says otherwise; torch heeds OMP_NUM_THREADS
     and the process's affinity.
     """
+    return _limit or _cores()
+
+
+@cache
+def _cores() -> int:
     import torch
 
-    return _limit or torch.get_num_threads()
+    # Asked once: what a thread of the pool sets for itself, torch hands on to threads born later.
+    return torch.get_num_threads()
 
 
 def each(device: str, parts: Sequence[T], action: Callable[[T], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,12 @@ class Transformer(Classifier):
         self._segments = "token_type_ids" in tokenizer.model_input_names
         self.device, self.precision = device, precision
         self.network = network.to(device).eval()
+        if precision == "int8":
+            self.network = quantized(self.network)
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         budget = 1 << 16 if self.device == "cuda" else 1 << 12
+        budget = self.batch_tokens or budget
         return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
 
     @torch.inference_mode()
@@ -67,6 +71,19 @@ class Transformer(Classifier):
         self.backend.save_pretrained(folder)
 
 
+def quantized(network: Any) -> Any:
+    """The network with linear layers in int8: weights by channel, inputs by micro-batch.
+
+    A row's scores hang a little on the rows that it shares a micro-batch with, since an input's
+    scale is that of all of them (torch.ao.quantization.quantize_dynamic).
+    """
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch names torchao as its successor, which is no part
+        return quantize_dynamic(network, {torch.nn.Linear: per_channel_dynamic_qconfig})
+
+
 def readable_length(config: Any, tokenizer: Any) -> int:
     """The most tokens that both the tokenizer and the model's position embeddings allow."""
     limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length]
@@ -89,7 +106,8 @@ def load_transformer(
     Args:
       source: folder, or hub id.
       device: `cpu` or `cuda`.
-      precision: `fp32` or `bf16`; the weights are kept and computed in it.
+      precision: `fp32` or `bf16`, in which the weights are kept and computed; with `int8` the
+        linear layers are, and the rest is fp32.
       max_length: reads fewer tokens than the checkpoint allows; never more.
       revision: commit of a hub id; the newest by default.
 

@@ -24,6 +24,8 @@ class Clock:
 class FakeModel:
     """Takes a second a token to score and a tenth of one to tokenize; a text is its length."""
 
+    device = "cpu"
+
     def __init__(self, clock, seconds):
         self.clock, self.seconds, self.seen = clock, seconds, 0
 

@@ -59,3 +59,12 @@ def test_elsewhere_parts_take_turns_in_the_calling_thread():
     seen = []
     parallel.each("cuda", range(3), lambda part: seen.append(threading.current_thread()))
     assert seen == [threading.current_thread()] * 3
+
+
+def test_threads_born_later_find_as_many_workers():
+    found = []
+    parallel.each("cpu", range(4), lambda part: None)
+    thread = threading.Thread(target=lambda: found.append(parallel.workers()))
+    thread.start()
+    thread.join()
+    assert found == [parallel.workers()] == [torch.get_num_threads()]

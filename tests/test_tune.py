@@ -1,0 +1,149 @@
+"""`pipelines.tune` from the command line to a job that runs what it wrote."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import calibrate, classify, tune
+from tango_beam import models
+from tango_beam.config import load_cascade
+from tango_beam.errors import RefusedError
+from tango_beam.tuning import rates, ways
+from tango_beam.tuning.ways import Agreement, Measured
+from tests import jobs, tiny
+
+OPTIONS = ("--rounds", "1", "--timed_rows", "64", "--sample_rows", "900")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "texts.parquet"
+    pq.write_table(pa.Table.from_pylist(jobs.corpus(np.random.default_rng(5), 1500)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(cascade, corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("tuned") / "out"
+    arguments = ["--input", str(corpus), "--cascade", str(cascade), "--output", str(output)]
+    assert tune.main([*arguments, *OPTIONS]) == 0
+    return output
+
+
+def test_every_way_is_measured_and_the_fastest_that_agrees_is_written(tuned):
+    found = json.loads((tuned / "_tune.json").read_text())
+    assert [set(tier["agreements"]) for tier in found["tiers"]] == [
+        {"fp32", "bf16"},
+        {"fp32", "bf16", "int8"},
+    ]
+    cascade = load_cascade(str(tuned))
+    for tier, measured in zip(cascade.tiers, found["tiers"], strict=True):
+        allowed = [
+            way
+            for way in measured["measured"]
+            if measured["agreements"][way["precision"]]["bound"] >= 0.995
+            or way["precision"] == "fp32"
+        ]
+        fastest = max(allowed, key=lambda way: way["rate"])
+        assert (tier.precision, tier.batch_tokens) == (
+            fastest["precision"],
+            fastest["batch_tokens"],
+        )
+        assert measured["agreements"]["fp32"]["differ"] == 0
+    assert (tuned / "throughput.png").stat().st_size > 1000
+    assert found["pays"] == (
+        found["rows_a_second"]["cascade"] > found["rows_a_second"]["last_tier_alone"]
+    )
+
+
+def test_the_job_runs_what_was_tuned(tuned, corpus, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["--input", str(corpus), "--cascade", str(tuned), "--output", str(output)]
+    assert classify.main(arguments) == 0
+    rows, letters, manifest = jobs.read_output(output)
+    jobs.accounted(rows, letters, manifest)
+    assert len(rows) == 1500
+
+
+def test_a_certificate_of_other_precisions_does_not_cover(cascade, corpus, tmp_path):
+    mine = tmp_path / "mine"
+    arguments = ["--input", str(corpus), "--cascade", str(cascade), "--output", str(mine)]
+    options = ["--sample_rows", "600", "--agreement", "0.5", "--precision", "fp32"]
+    assert calibrate.main([*arguments, *options]) == 0
+    config = json.loads((mine / "cascade.json").read_text())
+    config["tiers"][1]["precision"] = "int8"
+    (mine / "cascade.json").write_text(json.dumps(config))
+    output = tmp_path / "out"
+    arguments = ["--input", str(corpus), "--cascade", str(mine), "--output", str(output)]
+    assert classify.main(arguments) == 0
+    found = jobs.read_output(output)[2]["cascade"]["certificate"]
+    assert found["status"] == "scores differ: not covered"
+    assert any(line.startswith("precisions") for line in found["differs"])
+
+
+def test_precisions_have_fingerprints_of_their_own(cascade):
+    config = load_cascade(str(cascade))
+    first, last = config.tiers
+    found = {config.scoring_fingerprint(name) for name in ("fp32", "bf16", "int8")}
+    for precision in ("fp32", "bf16", "int8"):
+        changed = replace(config, tiers=(first, replace(last, precision=precision)))
+        found.add(changed.scoring_fingerprint("fp32"))
+        assert changed.without_precisions() == config
+    assert len(found) == 6
+
+
+def test_int8_is_loaded_as_such_and_answers_nearly_as_fp32(bert):
+    whole = models.load(str(bert), device="cpu", precision="fp32")
+    small = models.load(str(bert), device="cpu", precision="int8")
+    assert small.precision == "int8"
+    rng = np.random.default_rng(3)
+    tokens = whole.tokenize(pa.array([tiny.sentence(rng) for _ in range(300)]))
+    rows = np.arange(300)
+    ours, theirs = small.forward(tokens, rows), whole.forward(tokens, rows)
+    assert not np.array_equal(ours, theirs)
+    # Wild random weights, so only nearly; fine-tuned ones come much closer.
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
+
+
+def test_a_precision_on_the_command_line_overrides_the_tiers(tuned, corpus, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["--input", str(corpus), "--cascade", str(tuned), "--output", str(output)]
+    assert classify.main([*arguments, "--precision", "fp32", "--limit", "50"]) == 0
+    stored = json.loads((output / "_run.json").read_text())
+    assert [tier["precision"] for tier in stored["cascade"]["tiers"]] == [None, None]
+
+
+def test_the_fastest_wins_only_if_it_agrees():
+    measured = [Measured("fp32", 8, 10.0, 1.0), Measured("bf16", 8, 20.0, 1.0)]
+    sure, unsure = Agreement(2000, 0, 0.9985), Agreement(2000, 10, 0.9915)
+    assert ways.best(measured, {"fp32": sure, "bf16": unsure}, 0.995).precision == "fp32"
+    assert ways.best(measured, {"fp32": sure, "bf16": sure}, 0.995).precision == "bf16"
+
+
+def test_operations_of_a_known_network(bert):
+    network = models.load(str(bert), device="cpu", precision="fp32").network
+    config, lengths = network.config, np.array([3, 5])
+    wide, inner = config.hidden_size, config.intermediate_size
+    layer = 4 * wide * wide + 2 * wide * inner
+    head = wide * wide + wide * config.num_labels
+    expected = 2 * (2 * layer + head) * 8 + 4 * 2 * wide * (9 + 25)
+    assert rates.useful(network, lengths) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--min_agreement", "1.5"], "--min_agreement: expected 0 to 1, found 1.5"),
+        (["--sample_rows", "100"], "expected at least 598 rows"),
+        (["--rounds", "0"], "--rounds: expected at least 1"),
+        (["--text_column", "body"], "body"),
+    ],
+)
+def test_bad_options_are_refused(cascade, corpus, tmp_path, options, expected):
+    arguments = ["--input", str(corpus), "--cascade", str(cascade), "--output", str(tmp_path / "o")]
+    with pytest.raises(RefusedError, match=expected):
+        tune.main([*arguments, *options])
