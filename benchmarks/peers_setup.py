@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import common, shapes, untrained
+from benchmarks import careful, common, shapes, untrained
 from pipelines import calibrate
 from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.config import load_cascade
@@ -95,10 +95,13 @@ def certified(folder: Path, pair: str, cascade: str, known: dict) -> dict:
 
 def loop_settings(second, folder: Path, tokens: int) -> dict:
     """The careful loop's fastest settings, and its fastest in bf16."""
-    found = common.apart(
-        "benchmarks.careful", "--source", second.source, "--max_length", second.max_length,
-        "--texts", folder / "careful.parquet", "--tokens", tokens,
-    )["ways"]  # fmt: skip
+    found = []
+    for precision in careful.PRECISIONS:
+        found += common.apart(
+            "benchmarks.careful", "--source", second.source, "--max_length", second.max_length,
+            "--texts", folder / "careful.parquet", "--tokens", tokens, "--precision", precision,
+        )["ways"]  # fmt: skip
+    found.sort(key=lambda way: -way["tokens_a_second"])
     settings = [{key: way[key] for key in ("precision", "budget", "side_by_side")} for way in found]
     ways = {"b": settings[0]}
     if settings[0]["precision"] != "bf16":
