@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import classify
-from tango_beam import command_line, models, routing
+from tango_beam import command_line, routing
 from tango_beam.config import load_cascade
 from tango_beam.models import parallel
+from tango_beam.tier import Compute, load_tier
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -64,10 +65,7 @@ def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
     complex rows wait until the second tier's window is full. Nothing is read and nothing written.
     """
     config = load_cascade(cascade)
-    tiers = [
-        models.load(tier.source, max_length=tier.max_length, tokenizer=tier.tokenizer)
-        for tier in config.tiers
-    ]
+    tiers = [load_tier(tier, Compute()) for tier in config.tiers]
     first, second = tiers
     started = time.perf_counter()
     escalated, waiting = 0, []
