@@ -29,9 +29,14 @@ AGREEMENT = 0.99
 def prepared(folder: Path, ours) -> dict:
     """Settings of a pair and a corpus, made where they are not there yet."""
     path = folder / "setup.json"
-    if path.exists():
-        return json.loads(path.read_text())
     rows, careful_rows, slow_rows, tokens = SIZES[ours.pair, ours.corpus]
+    if path.exists():
+        setup = json.loads(path.read_text())
+        asked = {"cascade": ours.cascade, "rows": ours.rows}
+        made = {"cascade": setup["cascade"], "rows": setup["rows"]["all"]}
+        if any(asked[name] not in (None, made[name]) for name in asked):
+            sys.exit(f"{path}: expected {asked}, found {made}; take another --work")
+        return setup
     rows = ours.rows or rows
     texts = untrained.of(ours.corpus, ours.data, rows)
     lengths = [untrained.words(text) for text in texts]
