@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from tango_beam import flink
 from tango_beam.errors import Interrupted, JobError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ def new_pipeline(options: PipelineOptions) -> beam.Pipeline:
     """A pipeline on the runner that the options name."""
     if is_in_process(options):
         return beam.Pipeline(runner=FnApiRunner(), options=options)
+    if flink.is_flink(options):
+        flink.fill_in(options)
     return beam.Pipeline(options=options)
 
 

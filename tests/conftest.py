@@ -68,6 +68,12 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def flink_jars() -> Path:
+    """The folder of Flink's jars (`pyflink/lib` of apache-flink-libraries)."""
+    return _folder("TANGO_BEAM_FLINK")
+
+
+@pytest.fixture(scope="session")
 def runners() -> Path:
     """The folder of Beam's runners."""
     return _folder("TANGO_BEAM_RUNNERS")

@@ -20,6 +20,7 @@ from tango_beam.io.write import DEAD_FOLDER
 
 MANIFEST = "_manifest.json"
 FAILURE = "_failure.json"
+KEYED = tuple[int, int]
 _PACKAGES = ("tango-beam", "apache-beam", "pyarrow", "torch", "transformers", "tokenizers")
 
 
@@ -38,10 +39,15 @@ class Commit(beam.PTransform):
         output = self._output
         # One element that is always there, so that a run without any row is committed too.
         always = names[0].pipeline | "Always" >> beam.Impulse()
+        # Keyed ahead of the Flatten: Flink's runner loses track of a Flatten that joins an Impulse
+        # with outputs of another stage and goes on in a ParDo.
+        keyed = [
+            ends | f"ToOneKey{number}" >> beam.Map(lambda _: (0, 0)).with_output_types(KEYED)
+            for number, ends in enumerate((*names, always))
+        ]
         return (
-            (*names, always)
+            keyed
             | "Receipts" >> beam.Flatten()
-            | "ToOneKey" >> beam.Map(lambda _: (0, 0)).with_output_types(tuple[int, int])
             | "AfterAll" >> beam.GroupByKey()
             | "Commit" >> beam.Map(lambda _: commit(Store(output))).with_output_types(None)
         )
