@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import common
+from benchmarks import common, untrained
 from tango_beam.config import load_cascade
 
 BARS = {"embedded threshold": 9, "first tier alone": 40}
@@ -66,7 +66,7 @@ def main() -> None:
     ours = parser.parse_args()
     common.quiet()
     if ours.only:
-        texts = common.repeated(common.dev_and_held_out(ours.data), ours.rows)
+        texts = untrained.repeated(untrained.dev_and_held_out(ours.data), ours.rows)
         print(json.dumps((theirs if ours.only == "pipeline" else cascade)(texts, ours)))
         return
     rounds = []

@@ -1,10 +1,11 @@
-"""What the benchmarks share: texts, the job, and the same work without Beam."""
+"""What the benchmarks share: the job, and the same work without Beam."""
 
 import argparse
 import contextlib
 import io
 import json
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import classify
-from tango_beam import command_line, models, routing
+from tango_beam import command_line, routing
 from tango_beam.config import load_cascade
-from tango_beam.training import corpora, holdout
-
-HELD_OUT, HELD_OUT_SEED = 1500, 0
+from tango_beam.models import parallel
+from tango_beam.tier import Compute, load_tier
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -29,25 +29,18 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def dev_and_held_out(data: str) -> list[str]:
-    """SST-2's dev rows and the sentences that no tier was trained on."""
-    train = corpora.read_labelled(f"{data}/sst2/train.parquet")
-    split = holdout.hold_out(train.texts, HELD_OUT, HELD_OUT_SEED)
-    dev = corpora.read_labelled(f"{data}/sst2/dev.parquet")
-    return dev.texts + train.take(split.held_out).texts
-
-
-def repeated(texts: list[str], count: int, seed: int = 0) -> list[str]:
-    """`count` texts: the given ones again and again, in random order."""
-    rng = np.random.default_rng(seed)
-    return [texts[index] for index in rng.permutation(np.arange(count) % len(texts))]
-
-
 def write_parquet(path: Path, texts: list[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"id": range(len(texts)), "text": texts})
     pq.write_table(table, path, row_group_size=100_000)
     return path
+
+
+def apart(module: str, *options: object, python: str = sys.executable, before=()) -> dict:
+    """What a benchmark prints as its last line, JSON, run in a process of its own."""
+    command = [*before, python, "-m", module, *map(str, options)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_job(path: Path, work: Path, cascade: str, *options: str) -> tuple[float, dict]:
@@ -72,10 +65,7 @@ def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
     complex rows wait until the second tier's window is full. Nothing is read and nothing written.
     """
     config = load_cascade(cascade)
-    tiers = [
-        models.load(tier.source, max_length=tier.max_length, tokenizer=tier.tokenizer)
-        for tier in config.tiers
-    ]
+    tiers = [load_tier(tier, Compute()) for tier in config.tiers]
     first, second = tiers
     started = time.perf_counter()
     escalated, waiting = 0, []
@@ -94,9 +84,13 @@ def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
 
 
 def score(model, tokens):
+    """Answers from micro-batches that are scored side by side, as the job does it."""
     outputs = np.zeros((len(tokens), len(model.labels)), np.float32)
-    for rows in model.plan(tokens.lengths):
+
+    def run(rows):
         outputs[rows] = model.forward(tokens, rows)
+
+    parallel.each(model.device, model.plan(tokens.lengths), run)
     return model.decode(outputs)
 
 

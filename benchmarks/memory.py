@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import common
+from benchmarks import common, untrained
 
 BAR = 1.15
 
@@ -32,10 +32,10 @@ def main() -> None:
     ours = parser.parse_args()
     common.quiet()
     work = Path(ours.work)
-    source = common.dev_and_held_out(ours.data)
+    source = untrained.dev_and_held_out(ours.data)
     found = {}
     for count in (ours.few, ours.many):
-        path = common.write_parquet(work / "memory.parquet", common.repeated(source, count))
+        path = common.write_parquet(work / "memory.parquet", untrained.repeated(source, count))
         started = time.perf_counter()
         found[count], manifest = peak(path, work, ours.cascade)
         rows = manifest["rows"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 
-from benchmarks import common
+from benchmarks import common, untrained
 from tango_beam.config import EMBEDDED
 
 WAYS = {
@@ -61,7 +61,7 @@ def main() -> None:
     common.quiet()
     work = Path(ours.work)
     work.mkdir(parents=True, exist_ok=True)
-    texts = common.repeated(common.dev_and_held_out(ours.data), ours.rows)
+    texts = untrained.repeated(untrained.dev_and_held_out(ours.data), ours.rows)
     fates = write(work / "broken.jsonl", texts, 0.01)
     cascade = breaking_cascade(work / "breaking")
     started = time.perf_counter()

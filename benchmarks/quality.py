@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import common
+from benchmarks import common, untrained
 from tango_beam import models
 from tango_beam.config import load_cascade
 from tango_beam.models.bulk import logits_of
@@ -22,7 +22,7 @@ def main() -> None:
     common.quiet()
     config = load_cascade(ours.cascade)
     train = corpora.read_labelled(f"{ours.data}/sst2/train.parquet")
-    split = holdout.hold_out(train.texts, common.HELD_OUT, common.HELD_OUT_SEED)
+    split = holdout.hold_out(train.texts, untrained.HELD_OUT, untrained.HELD_OUT_SEED)
     sets = {
         "held-out sentences": train.take(split.held_out),
         "dev": corpora.read_labelled(f"{ours.data}/sst2/dev.parquet"),

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import common
+from benchmarks import common, untrained
 
 BAR = 8
 
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     ours = parser.parse_args()
     work = Path(ours.work)
-    texts = common.corpora.read_labelled(f"{ours.data}/sst2/dev.parquet").texts[:10]
+    texts = untrained.dev(ours.data)[:10]
     path = common.write_parquet(work / "ten.parquet", texts)
     seconds, bare = [], []
     for _ in range(ours.rounds):

@@ -1,0 +1,91 @@
+"""The first tier alone against a bare loop: `python -m benchmarks.first_tier --data ... --work ...`.
+
+The job at threshold 0 and a loop that tokenizes and scores, each in a process of its own, in turns.
+The loop is run in two ways, with all cores on one micro-batch and with one micro-batch on each
+core; the faster one counts.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks import common, untrained
+from tango_beam.config import load_cascade
+from tango_beam.tier import Compute, load_tier
+
+BAR = 0.75
+
+
+def job(texts: list[str], ours) -> dict:
+    work = Path(ours.work)
+    path = common.write_parquet(work / "first_tier.parquet", texts)
+    alone = ("--threshold", "0")
+    common.run_job(path, work, ours.cascade, "--limit", "1000", *alone)  # imports, models
+    start_up, _ = common.run_job(path, work, ours.cascade, "--limit", "1", *alone)
+    seconds, _ = common.run_job(path, work, ours.cascade, *alone)
+    return {"rate": len(texts) / (seconds - start_up), "whole": len(texts) / seconds}
+
+
+def loop(texts: list[str], ours, *, side_by_side: bool) -> dict:
+    tier = load_cascade(ours.cascade).tiers[0]
+    model = load_tier(tier, Compute())
+
+    def answer(some: list[str]) -> None:
+        tokens = model.tokenize(pa.array(some))
+        if side_by_side:
+            common.score(model, tokens)
+            return
+        outputs = np.zeros((len(tokens), len(model.labels)), np.float32)
+        for rows in model.plan(tokens.lengths):
+            outputs[rows] = model.forward(tokens, rows)
+        model.decode(outputs)
+
+    answer(texts[:1000])
+    started = time.perf_counter()
+    for at in range(0, len(texts), tier.batch_rows):
+        answer(texts[at : at + tier.batch_rows])
+    return {"rate": len(texts) / (time.perf_counter() - started)}
+
+
+WAYS = {
+    "job": job,
+    "loop": lambda texts, ours: loop(texts, ours, side_by_side=False),
+    "loop_side_by_side": lambda texts, ours: loop(texts, ours, side_by_side=True),
+}
+
+
+def main() -> None:
+    parser = common.arguments("Rows a second of the job at threshold 0 over a bare loop's.")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=tuple(WAYS), help="measure one, print JSON")
+    ours = parser.parse_args()
+    common.quiet()
+    if ours.only:
+        texts = untrained.repeated(untrained.dev(ours.data), ours.rows)
+        print(json.dumps(WAYS[ours.only](texts, ours)))
+        return
+    ratios = []
+    for number in range(ours.rounds):
+        found = {
+            way: common.apart(
+                "benchmarks.first_tier", "--data", ours.data, "--work", ours.work, "--cascade",
+                ours.cascade, "--rows", ours.rows, "--only", way,
+            )
+            for way in WAYS
+        }  # fmt: skip
+        best = max(found["loop"]["rate"], found["loop_side_by_side"]["rate"])
+        ratios.append(found["job"]["rate"] / best)
+        shown = ", ".join(f"{way} {values['rate']:,.0f}/s" for way, values in found.items())
+        print(
+            f"round {number + 1}: {shown}; job with start-up {found['job']['whole']:,.0f}/s",
+            flush=True,
+        )
+    print(f"job / bare loop = {common.middle(ratios):.3f} (bar: at least {BAR})")
+
+
+if __name__ == "__main__":
+    main()
