@@ -51,7 +51,7 @@ class Proxy:
       after: requests that pass before the first failure.
     """
 
-    def __init__(self, port, every, kind, after=0):
+    def __init__(self, port, every, kind, after=0):  # noqa: C901 - one handler, in one place
         self._seen, self.failures, lock, proxy = 0, 0, threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
