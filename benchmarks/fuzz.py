@@ -6,6 +6,7 @@ may refuse a file or fail with a message; where it finishes, its counts by file 
 """
 
 import argparse
+import codecs
 import contextlib
 import io
 import json
@@ -90,7 +91,8 @@ def is_answerable(line: bytes) -> bool:
 
 
 def expected_of_lines(data: bytes) -> tuple[int, int]:
-    """Answerable and dead lines; blank ones are no rows."""
+    """Answerable and dead lines; blank ones, and a mark of the byte order, are no rows."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     good = dead = 0
     for line in data.split(b"\n"):
         if not line.strip(b" \t\r\n"):

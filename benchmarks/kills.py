@@ -1,6 +1,6 @@
 """Runs killed at random moments and resumed until done: `python -m benchmarks.kills --work ...`.
 
-Parquet, one large JSONL file, a .gz and a .zst, in a cascade of tiny models, so that what counts is the
+Two JSONL files, a .gz and a .zst, in a cascade of tiny models, so that what counts is the
 accounting. Each run is a process of its own, forked from one that has imported the project and computed
 nothing yet, which spares the seconds of importing; SIGKILL leaves it no chance to tidy up. After every
 kill, what the output directory holds says which checkpoints had been begun and not committed: their

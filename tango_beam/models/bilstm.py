@@ -108,14 +108,14 @@ class BiLSTM(Classifier):
         self.device, self.precision = device, precision
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         tiles = device == "cuda" or (precision == "bf16" and torch.cpu._is_amx_tile_supported())
-        self._tile = ROWS_IN_A_TILE if tiles else 8
+        self._tile = ROWS_IN_A_TILE if tiles else 1
         self.network = network.to(device=device, dtype=dtype).eval()
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         # One exact length where there are rows enough: then both directions run in one call. A
         # core without AMX is as fast on eight rows as on eighty.
         budget = 1 << 18 if self.device == "cuda" else 1 << 13
-        rows = 4 if self._tile == 8 else 32
+        rows = 4 if self._tile == 1 else 32
         budget = self.batch_tokens or budget
         return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=rows)
 
