@@ -93,6 +93,20 @@ def parser() -> Parser:
         "--workers", type=int, metavar="N",
         help="micro-batches that a process scores at once, a core each (default: every core)",
     )  # fmt: skip
+    placed = result.add_argument_group("placement")
+    placed.add_argument(
+        "--placement", choices=("auto", "together", "apart"), default="auto",
+        help="together: both tiers in every worker, no row is shuffled; apart: rows for the second "
+        "tier are shuffled to where it runs; auto is apart on Dataflow, together elsewhere",
+    )  # fmt: skip
+    placed.add_argument(
+        "--second_tier_ram", metavar="SIZE",
+        help="apart: memory that the second tier's workers need, such as 16GB (a resource hint)",
+    )  # fmt: skip
+    placed.add_argument(
+        "--second_tier_accelerator", metavar="HINT",
+        help="apart: such as 'type:nvidia-l4;count:1;install-nvidia-driver' (a resource hint)",
+    )  # fmt: skip
     result.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
     return result
 
@@ -108,13 +122,20 @@ def main(arguments: Sequence[str]) -> int:
     from tango_beam import job, report, running
     from tango_beam.io.commit import FAILURE, MANIFEST
     from tango_beam.io.lease import Lease
+    from tango_beam.options import Options
 
-    stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(job.Options)}
+    stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(Options)}
     stated["input"] = tuple(ours.input)
     stated["columns"] = tuple(ours.columns.split(",")) if ours.columns else None
     beam_options = PipelineOptions(beam_arguments)
     local = running.is_in_process(beam_options)
-    prepared = job.prepare(job.Options(**stated), local=local)
+    prepared = job.prepare(Options(**stated), local=local)
+    if local and ours.placement == "apart":
+        print(
+            "--placement apart, in one process: rows for the second tier are held in memory until "
+            "all input is read",
+            file=sys.stderr,
+        )
     with Lease() as lease:
         store = job.open_output(prepared, lease)
         if not (ours.resume and any(map(store.exists, (MANIFEST, FAILURE)))):

@@ -19,6 +19,7 @@ from apache_beam.pvalue import PCollection
 
 from tango_beam import batching, coders, models, scoring  # noqa: F401 - registers the coder
 from tango_beam.config import CascadeConfig
+from tango_beam.placement import Placement, Send
 from tango_beam.tier import AUDITED, COMPLEX, FAILED, Compute, ScoreTier
 
 # Rows wait in a batch until it is full; so that long texts do not pile up, a row also counts once
@@ -89,6 +90,7 @@ class Cascade(beam.PTransform):
       scores: adds every label's probability.
       audit_rate: share of rows, drawn by position, that the last tier answers too where an earlier
         one accepts them; wants rows with positions (`records.POSITION`).
+      placement: where the tiers behind the first one run; beside it by default.
       costs: keeps each row's seconds and tokens as hidden columns (`records.COST`).
       fingerprint: what goes into the `cascade` column; computed from the config by default.
 
@@ -108,9 +110,10 @@ class Cascade(beam.PTransform):
         costs: bool = False,
         audit_rate: float = 0.0,
         fingerprint: str | None = None,
+        placement: Placement = Placement(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self._config, self._compute = config, compute
+        self._config, self._compute, self._placement = config, compute, placement
         if fingerprint is None:
             device = models.resolve_device(compute.device)
             fingerprint = config.fingerprint(models.resolve_precision(compute.precision, device))
@@ -137,18 +140,28 @@ class Cascade(beam.PTransform):
         for role, tier, following in zip(self._roles, tiers, (*tiers[1:], None), strict=True):
             scored = (
                 unanswered
-                | f"BatchForTier{role.number}" >> BatchRows(tier.batch_rows)
+                | f"BatchForTier{role.number}" >> self._here(role, BatchRows(tier.batch_rows))
                 | f"Tier{role.number}"
-                >> beam.ParDo(ScoreTier(tier, role, self._compute, following))
-                .with_output_types(pa.RecordBatch)
-                .with_outputs(COMPLEX, FAILED, AUDITED, main="simple")
-            )
+                >> self._here(
+                    role, beam.ParDo(ScoreTier(tier, role, self._compute, following))
+                    .with_output_types(pa.RecordBatch)
+                ).with_outputs(COMPLEX, FAILED, AUDITED, main="simple")
+            )  # fmt: skip
             branches.append(scored["simple"])
             failures.append(scored[FAILED])
             if role.number > 1 and role.audit_rate > 0:
                 audits.append(scored[AUDITED])
             unanswered = scored[COMPLEX]
+            if role.number == 1 and following and self._placement.apart:
+                unanswered = (
+                    unanswered
+                    | "BatchForShuffle" >> BatchRows(following.batch_rows)
+                    | "SendComplex" >> Send(self._placement)
+                )
         return CascadeOutput(tuple(branches), tuple(failures), tuple(audits))
+
+    def _here(self, role: scoring.TierRole, step: beam.PTransform) -> beam.PTransform:
+        return step if role.number == 1 else self._placement.here(step)
 
 
 class BatchRows(beam.PTransform):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
-from tango_beam import models, records
+from tango_beam import models, placement, records
 from tango_beam.calibration import certificate
 from tango_beam.cascade import Cascade
 from tango_beam.config import CascadeConfig, TierConfig, load_cascade
@@ -19,70 +19,15 @@ from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, resume
 from tango_beam.io.commit import Commit
 from tango_beam.io.lease import Lease
-from tango_beam.io.plan import CHECKPOINT_BYTES, PlannedFile
+from tango_beam.io.plan import PlannedFile
 from tango_beam.io.read import DEAD, ReadRecords
 from tango_beam.io.run import RUN_FILE, Run
 from tango_beam.io.store import Store
 from tango_beam.io.write import Sink
 from tango_beam.models.checkpoints import labels_of, revision_of
+from tango_beam.options import Options
+from tango_beam.placement import Placement
 from tango_beam.tier import Compute, load_tier
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `pipelines.classify` can be told; the names are those of the command line."""
-
-    input: tuple[str, ...]
-    output: str
-    cascade: str = "sst2"
-    first_tier: str | None = None
-    second_tier: str | None = None
-    threshold: float | None = None
-    text_column: str = "text"
-    text_pair_column: str | None = None
-    input_format: str = "auto"
-    output_format: str = "auto"
-    schema: str | None = None
-    columns: tuple[str, ...] | None = None
-    limit: int | None = None
-    max_length: int | None = None
-    max_dead_fraction: float = 0.01
-    allow_broken_files: bool = False
-    overwrite: bool = False
-    resume: bool = False
-    scores: bool = False
-    source_columns: bool = False
-    answer_prefix: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    checkpoint_bytes: int = CHECKPOINT_BYTES
-    audit_rows: int | None = None
-    audit_rate: float | None = None
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_dead_fraction <= 1:
-            raise RefusedError(
-                f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"
-            )
-        if self.resume and self.overwrite:
-            raise RefusedError("expected --resume or --overwrite, found both")
-        if self.audit_rows is not None and self.audit_rate is not None:
-            raise RefusedError("expected --audit_rows or --audit_rate, found both")
-        if self.audit_rate is not None and not 0 < self.audit_rate <= 1:
-            raise RefusedError(f"--audit_rate: expected a share over 0, found {self.audit_rate}")
-        for name in ("limit", "checkpoint_bytes", "audit_rows", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise RefusedError(f"--{name}: expected at least 1, found {value}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise RefusedError(f"--threshold: expected 0 to 1, found {self.threshold}")
-
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """One column, or two for pairs."""
-        pair = (self.text_pair_column,) if self.text_pair_column else ()
-        return (self.text_column, *pair)
 
 
 @dataclass(frozen=True)
@@ -110,6 +55,7 @@ class Job:
         the whole collection in memory.
         """
         output = self.options.output
+        where = self._placement(pipeline)
         rows = pipeline | "Input" >> ReadRecords(output, len(self.run.items()), workers)
         scored = rows["good"] | "Cascade" >> Cascade(
             self.cascade,
@@ -121,16 +67,27 @@ class Job:
             costs=True,
             audit_rate=self.run.audit_rate,
             fingerprint=self.run.cascade["fingerprint"],
+            placement=where,
         )
+
+        def sink(tier: int, step: str) -> beam.PTransform:
+            made = Sink(output, step)
+            return made if tier == 1 else where.here(made)
+
         stored = [rows[DEAD] | "DeadOnArrival" >> Sink(output, "dead")]
         for number, branch in enumerate(scored.branches, start=1):
             step = "accepted" if number == 1 else "escalated"
-            stored.append(branch | f"AnsweredByTier{number}" >> Sink(output, step))
+            stored.append(branch | f"AnsweredByTier{number}" >> sink(number, step))
         for number, branch in enumerate(scored.audits, start=2):
-            stored.append(branch | f"AuditedByTier{number}" >> Sink(output, "audited"))
+            stored.append(branch | f"AuditedByTier{number}" >> sink(number, "audited"))
         for number, branch in enumerate(scored.failures, start=1):
-            stored.append(branch | f"DeadInTier{number}" >> Sink(output, "dead"))
+            stored.append(branch | f"DeadInTier{number}" >> sink(number, "dead"))
         _ = tuple(stored) | "Manifest" >> Commit(output)
+
+    def _placement(self, pipeline: beam.Pipeline) -> Placement:
+        options = self.options
+        hints = options.second_tier_ram, options.second_tier_accelerator
+        return placement.settle(options.placement, pipeline.options, *hints)
 
 
 def prepare(options: Options, *, local: bool = True) -> Job:
@@ -181,7 +138,7 @@ def prepare(options: Options, *, local: bool = True) -> Job:
         max_dead_fraction=options.max_dead_fraction,
         cascade=_describe_cascade(cascade, precision, options, found.files),
         audit_rate=_audit_rate(options, cascade, found),
-        options=_result_options(options, device, precision),
+        options=options.of_results(device, precision),
         broken=found.broken,
     )
     if local:
@@ -395,12 +352,3 @@ def _audit_rate(options: Options, cascade: CascadeConfig, found: inputs.Inputs) 
     escalated = (cascade.certificate or {}).get("speed", {}).get("escalated", 0.0)
     simple = inputs.estimate_rows(found.files) * (1 - escalated)
     return min(1.0, options.audit_rows / max(1.0, simple))
-
-
-def _result_options(options: Options, device: str, precision: str) -> dict[str, Any]:
-    """Every option that changes a result, as JSON holds it."""
-    settled = replace(options, device=device, precision=precision)
-    stored = asdict(settled)
-    for name in ("overwrite", "resume", "workers"):
-        stored.pop(name)
-    return stored

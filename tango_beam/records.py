@@ -7,7 +7,8 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ TOKENS = HIDDEN + "tokens_"
 COST = HIDDEN + "cost_"
 AUDIT = HIDDEN + "audit"  # the answer that is held while the last tier is asked too
 AUDITED = HIDDEN + "last"  # what the last tier said to it
+PARCEL = HIDDEN + "parcel"
 
 # Where a row came from and which attempt at which checkpoint reads it. `row` is the row in its row
 # group (Parquet) or the byte offset of its line (JSONL, uncompressed; row_group is -1).
@@ -33,6 +35,10 @@ POSITION_TYPE = pa.struct(
         ("row", pa.int64()),
     ]
 )
+
+# Rows that cross a shuffle together, and which arrival of them this is: a runner that runs the far
+# side again delivers the same parcel twice. `rows` is what the parcel held when it was sent.
+PARCEL_TYPE = pa.struct([("parcel", pa.int64()), ("delivery", pa.int64()), ("rows", pa.int64())])
 
 ANSWER_FIELDS = (
     pa.field("prediction", pa.string()),
@@ -155,6 +161,42 @@ def positions(
         pa.array(rows),
     ]
     return pa.StructArray.from_arrays(columns, fields=list(POSITION_TYPE))
+
+
+class Origin(NamedTuple):
+    """What rows are accounted for under: one attempt at a checkpoint, or one delivery of a parcel.
+
+    Attributes:
+      checkpoint: its number (see `io.plan`).
+      attempt: random, 63 bits.
+      parcel: random, 63 bits; 0 for rows that crossed no shuffle.
+      delivery: random, 63 bits; 0 for those.
+      parcel_rows: rows that the parcel held when it was sent.
+    """
+
+    checkpoint: int
+    attempt: int
+    parcel: int = 0
+    delivery: int = 0
+    parcel_rows: int = 0
+
+
+def by_origin(batch: pa.RecordBatch) -> Iterator[tuple[Origin, pa.RecordBatch]]:
+    """Parts a batch with positions by origin; most hold one only. An empty batch has none."""
+    if not batch.num_rows:
+        return
+    position = batch.column(POSITION)
+    sent = batch.column(PARCEL) if PARCEL in batch.schema.names else None
+    columns = [position.field("checkpoint"), position.field("attempt")]
+    columns += [] if sent is None else [sent.field(field.name) for field in PARCEL_TYPE]
+    numbers = [column.to_numpy() for column in columns]
+    keys = numbers[1] if sent is None else numbers[3]  # each random number says it all
+    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
+    for index, first in enumerate(firsts):
+        rows = batch
+        if len(firsts) > 1:
+            rows = batch.take(pa.array(np.flatnonzero(which == index)))
+        yield Origin(*(int(column[first]) for column in numbers)), rows
 
 
 def constant(value: str | float, count: int, kind: pa.DataType) -> pa.Array:

@@ -347,7 +347,7 @@ def _first_answer(answered: _Answered, chosen: IntArray, role: TierRole) -> dict
 
 def _hidden(rows: pa.RecordBatch) -> dict[str, pa.Array]:
     """Hidden columns that outlive a tier; tokens do not."""
-    kept = (records.POSITION, records.COST)
+    kept = (records.POSITION, records.PARCEL, records.COST)
     return {name: rows.column(name) for name in rows.schema.names if name.startswith(kept)}
 
 

@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import classify
 from tango_beam import job, models, running
 from tango_beam.config import EMBEDDED, TierConfig, at_hand, load_cascade
+from tango_beam.options import Options
 from tango_beam.tier import Compute, load_tier
 
 ROOT = Path(__file__).parents[1]
@@ -21,10 +22,15 @@ DEPLOY = ROOT / "deploy" / "dataflow"
 @pytest.fixture
 def graph(tmp_path):
     """The main job in the embedded cascade, as it is sent to a runner."""
+    return sent(tmp_path)
+
+
+def sent(tmp_path, **options):
     pq.write_table(pa.table({"text": ["good"] * 20}), tmp_path / "in.parquet")
-    options = job.Options(
-        input=(str(tmp_path / "in.parquet"),), output=str(tmp_path / "out"), checkpoint_bytes=100
-    )
+    options = Options(
+        input=(str(tmp_path / "in.parquet"),), output=str(tmp_path / "out"), checkpoint_bytes=100,
+        audit_rate=0.1, **options,
+    )  # fmt: skip
     prepared = job.prepare(options, local=False)
     pipeline = running.new_pipeline(PipelineOptions([]))
     prepared.build(pipeline, workers=4)
@@ -53,6 +59,33 @@ def test_shares_are_spread_before_anything_is_read(graph):
         if step.spec.urn == "beam:transform:group_by_key:v1"
     }
     assert shuffles == {"Input", "Manifest"}
+
+
+def test_apart_the_complex_rows_are_shuffled_and_all_behind_bears_the_hints(tmp_path):
+    accelerator = "type:nvidia-l4;count:1;install-nvidia-driver"
+    graph = sent(
+        tmp_path, placement="apart", second_tier_ram="16GB", second_tier_accelerator=accelerator
+    )
+    components = graph.components
+    hints = {
+        step.unique_name: components.environments[step.environment_id].resource_hints
+        for step in components.transforms.values()
+        if step.environment_id and not step.subtransforms
+    }
+    hinted = {name for name, found in hints.items() if found}
+    assert {tuple(sorted(hints[name].values())) for name in hinted} == {
+        (b"16000000000", accelerator.encode())
+    }
+    behind = ("Cascade/SendComplex/Deliver", "Cascade/BatchForTier2", "Cascade/Tier2",
+              "AnsweredByTier2", "AuditedByTier2", "DeadInTier2")  # fmt: skip
+    assert hinted == {name for name in hints if name.startswith(behind)}
+    assert all(any(name.startswith(part) for name in hinted) for part in behind)
+    shuffles = [
+        step.unique_name
+        for step in components.transforms.values()
+        if step.spec.urn == "beam:transform:group_by_key:v1"
+    ]
+    assert sum(name.startswith("Cascade/SendComplex/Shuffle") for name in shuffles) == 1
 
 
 def test_an_embedded_cascade_is_found_in_another_installation():

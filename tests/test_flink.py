@@ -100,11 +100,13 @@ def test_the_embedded_cluster_gives_the_same_rows(cascade, texts, locally, jar, 
     assert "accepted" in done.stdout
 
 
+@pytest.mark.parametrize("placed", ["together", "apart"])
 def test_a_cluster_with_its_own_workers_gives_the_same_rows(
-    cascade, texts, locally, jar, cluster, tmp_path
+    placed, cascade, texts, locally, jar, cluster, tmp_path
 ):
     output = tmp_path / "out"
-    arguments = command(cascade, texts, output, *on_flink(jar, f"localhost:{cluster.port}"))
+    options = on_flink(jar, f"localhost:{cluster.port}", "--placement", placed)
+    arguments = command(cascade, texts, output, *options)
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     same(jobs.read_output(output), locally)
@@ -121,9 +123,11 @@ def test_a_killed_driver_does_not_stop_the_job(cascade, texts, locally, jar, clu
     same(jobs.read_output(output), locally)
 
 
-def test_a_killed_taskmanager_costs_no_row(cascade, texts, locally, jar, cluster, tmp_path):
+@pytest.mark.parametrize("placed", ["together", "apart"])
+def test_a_killed_taskmanager_costs_no_row(placed, cascade, texts, locally, jar, cluster, tmp_path):
     output = tmp_path / "out"
-    arguments = command(cascade, texts, output, *on_flink(jar, f"localhost:{cluster.port}"))
+    options = on_flink(jar, f"localhost:{cluster.port}", "--placement", placed)
+    arguments = command(cascade, texts, output, *options)
     log = (tmp_path / "log").open("wb")
     driver = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
     try:

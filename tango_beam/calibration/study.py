@@ -29,6 +29,7 @@ from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, sample
 from tango_beam.io.commit import versions
+from tango_beam.options import Options as JobOptions
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def _classes(
 
 def _cascade(settings: Settings) -> CascadeConfig:
     cascade = job.resolve_cascade(
-        job.Options(
+        JobOptions(
             input=settings.input,
             output=settings.output,
             cascade=settings.cascade,

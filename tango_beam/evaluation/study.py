@@ -16,6 +16,7 @@ from tango_beam.evaluation.answers import Answered
 from tango_beam.evaluation.costs import Costs
 from tango_beam.evaluation.labelled import Columns, LabelledTexts
 from tango_beam.evaluation.metrics import Metric
+from tango_beam.options import Options as JobOptions
 from tango_beam.tier import Compute
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _cascade(options: Options) -> CascadeConfig:
     """The cascade that is named. All thresholds are tried, so two tiers do without one."""
     threshold = 1.0 if not options.own_threshold else options.threshold
     return job.resolve_cascade(
-        job.Options(
+        JobOptions(
             input=options.input,
             output=options.output,
             cascade=options.cascade,

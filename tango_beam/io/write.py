@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.transforms.window import GlobalWindow
@@ -23,11 +22,14 @@ from tango_beam.io.parts import Part
 from tango_beam.io.run import Run, load_run
 from tango_beam.io.slices import RAW, raw_records
 from tango_beam.io.store import Store
+from tango_beam.records import Origin
 
 DEAD_FOLDER = "_dead_letters"
 DEAD = "dead"
 # A dead letter keeps at most so much of a record.
 RAW_BYTES = 64 << 10
+# Parcels that a sink has open at once; rows of one arrive together, or nearly.
+OPEN_PARCELS = 4
 
 
 class Sink(beam.PTransform):
@@ -69,13 +71,13 @@ class _Write(beam.DoFn):
         self._run = load_run(self._store)
 
     def start_bundle(self) -> None:
-        self._pending: dict[tuple[int, int], _Pending] = {}
+        self._pending: dict[Origin, _Pending] = {}
 
-    def process(self, batch: pa.RecordBatch) -> None:
-        for key, rows in by_attempt(batch):
-            pending = self._pending.get(key)
+    def process(self, batch: pa.RecordBatch) -> Iterator[str]:
+        for origin, rows in records.by_origin(batch):
+            pending = self._pending.get(origin)
             if pending is None:
-                pending = self._pending[key] = self._begin(*key)
+                pending = self._pending[origin] = self._begin(origin)
             _add_costs(rows, pending)
             if self._step == DEAD:
                 letters = dead_letters(rows, self._run)
@@ -90,11 +92,18 @@ class _Write(beam.DoFn):
                 pending.letters.write(letters)
                 pending.audit[0] += len(agrees) - agrees.null_count
                 pending.audit[1] += len(agrees) - agrees.null_count - agrees.true_count
+        yield from self._let_go()
 
-    def _begin(self, checkpoint: int, attempt: int) -> _Pending:
-        item, index = plan.item_of(checkpoint)
+    def _let_go(self) -> Iterator[str]:
+        """Publishes parcels early: behind a shuffle, one bundle may hold all that there is."""
+        parcels = [origin for origin in self._pending if origin.parcel]
+        for origin in parcels[:-OPEN_PARCELS]:
+            yield self._publish(origin, self._pending.pop(origin))
+
+    def _begin(self, origin: Origin) -> _Pending:
+        item, index = plan.item_of(origin.checkpoint)
         # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
-        unique = f"{attempt:016x}{secrets.token_hex(2)}"
+        unique = f"{origin.delivery or origin.attempt:016x}{secrets.token_hex(2)}"
         stem = f"part-{item:06d}-{index:04d}-{self._step}-{unique}"
         if self._step == DEAD:
             schema = records.DEAD_LETTER_SCHEMA
@@ -106,37 +115,26 @@ class _Write(beam.DoFn):
         return _Pending(part, Part(self._store, name, schema, PARQUET))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for (checkpoint, attempt), pending in self._pending.items():
-            pending.part.publish()
-            if pending.letters:
-                pending.letters.publish()
-            receipt = receipts.Receipt(
-                checkpoint=checkpoint,
-                attempt=attempt,
-                step=self._step,
-                rows=pending.part.rows,
-                files=pending.part.files + (pending.letters.files if pending.letters else []),
-                seconds=dict(pending.seconds),
-                tokens=pending.tokens,
-                errors=dict(pending.errors),
-                audit=pending.audit,
-            )
-            name = receipts.publish(self._store, receipt)
+        for origin, pending in self._pending.items():
+            name = self._publish(origin, pending)
             yield WindowedValue(name, MIN_TIMESTAMP, [GlobalWindow()])
         self._pending = {}
 
-
-def by_attempt(batch: pa.RecordBatch) -> Iterator[tuple[tuple[int, int], pa.RecordBatch]]:
-    """Parts a batch by checkpoint and attempt; most hold one of each."""
-    position = batch.column(records.POSITION)
-    attempts = position.field("attempt").to_numpy()
-    checkpoints = position.field("checkpoint").to_numpy()
-    if (attempts == attempts[0]).all():
-        yield (int(checkpoints[0]), int(attempts[0])), batch
-        return
-    for attempt in np.unique(attempts):
-        rows = np.flatnonzero(attempts == attempt)
-        yield (int(checkpoints[rows[0]]), int(attempt)), batch.take(pa.array(rows))
+    def _publish(self, origin: Origin, pending: _Pending) -> str:
+        pending.part.publish()
+        if pending.letters:
+            pending.letters.publish()
+        receipt = receipts.Receipt(
+            **origin._asdict(),
+            step=self._step,
+            rows=pending.part.rows,
+            files=pending.part.files + (pending.letters.files if pending.letters else []),
+            seconds=dict(pending.seconds),
+            tokens=pending.tokens,
+            errors=dict(pending.errors),
+            audit=pending.audit,
+        )
+        return receipts.publish(self._store, receipt)
 
 
 def _outgoing(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:

@@ -21,6 +21,7 @@ from tango_beam.evaluation import machine
 from tango_beam.io import inputs, sample
 from tango_beam.models.base import Model
 from tango_beam.models.bilstm_config import MODEL_TYPE
+from tango_beam.options import Options as JobOptions
 from tango_beam.routing import is_complex
 from tango_beam.tier import Compute
 from tango_beam.tuning import ways
@@ -102,7 +103,7 @@ def run(settings: Settings) -> Outcome:
       RefusedError: before any scoring, saying what was expected and what was found.
     """
     cascade = job.resolve_cascade(
-        job.Options(
+        JobOptions(
             input=settings.input,
             output=settings.output,
             cascade=settings.cascade,

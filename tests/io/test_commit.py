@@ -12,6 +12,7 @@ from tango_beam.io import commit, plan, receipts
 from tango_beam.io.receipts import Receipt
 from tango_beam.io.slices import Reading, SliceReader
 from tango_beam.io.store import Store
+from tango_beam.options import Options
 from tests.jobs import accounted, corpus, read_output, write_jsonl
 
 
@@ -19,7 +20,7 @@ from tests.jobs import accounted, corpus, read_output, write_jsonl
 def prepared(cascade, rng, tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl", [*corpus(rng, 200), b"no", *corpus(rng, 50)])
     return job.prepare(
-        job.Options(
+        Options(
             input=(str(path),), output=str(tmp_path / "out"), cascade=str(cascade),
             precision="fp32", checkpoint_bytes=3000,
         )
@@ -118,7 +119,7 @@ def test_commit_may_run_twice_after_too_many_dead_rows(prepared, tmp_path):
 
 def test_a_compressed_checkpoint_read_again_has_its_rows_again(cascade, rng, tmp_path):
     path = write_jsonl(tmp_path / "in.jsonl.gz", corpus(rng, 300))
-    options = job.Options((str(path),), str(tmp_path / "o"), str(cascade), checkpoint_bytes=3000)
+    options = Options((str(path),), str(tmp_path / "o"), str(cascade), checkpoint_bytes=3000)
     reader = SliceReader(job.prepare(options).run)
     whole = plan.Slice(0, -1, 0, None)
 
