@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks import common, shapes, untrained
-from tango_beam import batching, models
+from tango_beam import models
 from tango_beam.models import parallel
 
 BAR = 0.75
@@ -58,7 +58,7 @@ def useful_rate(model, texts: list[str], window: int) -> tuple[float, float]:
         seconds += time.perf_counter() - started
         flop += shapes.useful_flop(model.network.config, lengths)
         real += lengths.sum()
-        padded += lengths.sum() * batching.padding_ratio(lengths, parts)
+        padded += sum(int(model.padded(lengths[rows]).sum()) for rows in parts)
     return flop / seconds, padded / real
 
 

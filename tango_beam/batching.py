@@ -62,6 +62,37 @@ def plan_batches(
     return batches
 
 
+def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1) -> list[IntArray]:
+    """Groups rows into micro-batches of about as many tokens each, for models that need no padding.
+
+    Rows are sorted by length, so that texts of one length stand together.
+
+    Args:
+      lengths: tokens in each row, shape [rows], all at least 0.
+      token_budget: tokens in a batch, about: a batch ends with the row that reaches its share.
+      multiple: batches are so many, or a multiple of it, where there are rows enough: as many as
+        are scored side by side, so that none is left to run alone at the end.
+
+    Returns:
+      Arrays of row numbers, int64, from short rows to long ones. Each row is in exactly one.
+
+    Raises:
+      ValueError: token_budget or multiple under 1.
+    """
+    if token_budget < 1 or multiple < 1:
+        raise ValueError(
+            f"expected token_budget and multiple of at least 1, found {token_budget}, {multiple}"
+        )
+    sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
+    order = np.argsort(sizes, kind="stable")
+    reached = np.cumsum(sizes[order])
+    total = int(reached[-1]) if len(reached) else 0
+    count = -(-total // token_budget)
+    count = min(-(-count // multiple) * multiple, len(sizes))
+    edges = np.searchsorted(reached, total * np.arange(1, count) / max(1, count), side="right")
+    return [part for part in np.split(order, edges) if len(part)]
+
+
 def _affordable(ordered: IntArray, start: int, token_budget: int) -> int:
     """The largest `stop` whose batch of (stop - start) rows is within budget; at least one row."""
     low, high = start + 1, min(len(ordered), start + max(1, token_budget // int(ordered[start])))

@@ -185,7 +185,7 @@ def _outputs(
                 f"found {found.shape}"
             )
         outputs[part] = found
-        padded[part] = tokens.lengths[part].max()
+        padded[part] = model.padded(tokens.lengths[part])
 
     def fail(row: int, error: str) -> None:
         errors[int(rows[row])] = error

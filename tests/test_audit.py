@@ -206,7 +206,7 @@ def signed(corpus, cascade, tmp_path_factory):
     output = tmp_path_factory.mktemp("signed") / "mine"
     code = calibrate.main([
         "--input", str(corpus), "--cascade", str(cascade), "--output", str(output),
-        "--agreement", "0.8", "--sample_rows", "1000",
+        "--agreement", "0.8", "--sample_rows", "1000", "--delta", "0.001",
     ])  # fmt: skip
     assert code == DONE
     return output

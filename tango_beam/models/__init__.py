@@ -94,9 +94,11 @@ def _load(
         )
     from tango_beam.models import transformer
 
-    return transformer.load_transformer(
+    model = transformer.load_transformer(
         source, device=device, precision=precision, max_length=max_length, revision=revision
     )
+    model.pack()
+    return model
 
 
 def vocabulary(

@@ -77,6 +77,9 @@ class Model(Protocol):
     def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Raw outputs (logits) for one micro-batch, float32, shape [rows, ...]."""
 
+    def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens that rows of these lengths take in one micro-batch, padding counted."""
+
     def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
         """Turns raw outputs into answers."""
 
@@ -113,6 +116,10 @@ class Classifier:
     def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
         """Tokenizes string columns without nulls, one text or two a row."""
         return self.tokenizer(texts, pairs)
+
+    def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens that rows of these lengths take in one micro-batch: as many as the longest."""
+        return np.full_like(lengths, lengths.max(initial=0))
 
     def decode(self, outputs: npt.NDArray[np.float32]) -> Answers:
         """Best label and confidence in it (TangoBERT, section 3)."""

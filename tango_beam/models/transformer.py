@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from tango_beam import batching
+from tango_beam.models import packed, parallel
 from tango_beam.models.base import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
@@ -43,14 +44,34 @@ class Transformer(Classifier):
         self.network = network.to(device).eval()
         if precision == "int8":
             self.network = quantized(self.network)
+        self._parameters = super().parameters
+        self._packed: packed.PackedEncoder | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the network has."""
+        return self._parameters
+
+    def pack(self) -> None:
+        """Makes the model answer without padding, where it can; it is no more to train or save."""
+        if self.device == "cpu" and self.precision != "int8" and packed.fits(self.network):
+            self._packed = packed.PackedEncoder(self.network)
+
+    def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tokens that rows of these lengths take in one micro-batch."""
+        return np.maximum(lengths, 1) if self._packed else super().padded(lengths)
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         budget = 1 << 16 if self.device == "cuda" else 1 << 12
         budget = self.batch_tokens or budget
+        if self._packed:
+            return batching.plan_packed(lengths, budget, multiple=parallel.workers())
         return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
 
     @torch.inference_mode()
     def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        if self._packed:
+            return self._packed(tokens, rows, self.tokenizer.pad_id)
         ids = tokens.padded(rows, self.tokenizer.pad_id)
         lengths = tokens.lengths[rows]
         inputs = {"input_ids": ids}
@@ -64,7 +85,13 @@ class Transformer(Classifier):
         return self.network(**tensors).logits.float().cpu().numpy()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer."""
+        """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer.
+
+        Raises:
+          ValueError: a model that was packed.
+        """
+        if self._packed:
+            raise ValueError("expected a model that was loaded to be trained, found a packed one")
         kept = self.network.dtype
         self.network.to(dtype).save_pretrained(folder)
         self.network.to(kept)

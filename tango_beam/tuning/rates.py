@@ -53,7 +53,7 @@ def useful(network: Any, lengths: npt.NDArray[np.int64]) -> float:
     weights = 0
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            weights += module.weight.numel()
+            weights += module.in_features * module.out_features  # a packed one holds none
         elif isinstance(module, nn.LSTM):
             weights += sum(weight.numel() for weight in module.parameters() if weight.dim() == 2)
     total = 2.0 * weights * float(lengths.sum())

@@ -166,7 +166,7 @@ def _timed(model: Model, tokens: Tokens, budget: int) -> tuple[float, float]:
     finally:
         model.batch_tokens = kept
     lengths = tokens.lengths
-    padded = sum(len(rows) * int(lengths[rows].max()) for rows in parts)
+    padded = sum(int(model.padded(lengths[rows]).sum()) for rows in parts)
 
     def score() -> None:
         parallel.each(model.device, parts, lambda rows: model.forward(tokens, rows))

@@ -1,0 +1,223 @@
+"""Encoders on a processor without padding: texts laid end to end, in one long row of tokens.
+
+Every product then runs over all tokens of a micro-batch and over no padding; attention runs for
+texts of one length at a time, and needs no mask. Weights are laid out once, when the model is
+loaded, as oneDNN's products want them; biases and activations are computed within those products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from tango_beam.models.tokens import Tokens
+
+IntArray = npt.NDArray[np.int64]
+
+_BERT = {
+    "BertForSequenceClassification",
+    "CamembertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+}
+_DISTILBERT = "DistilBertForSequenceClassification"
+# Activations by their names in a checkpoint: oneDNN's name, its variant, and torch's function.
+_ACTIVATIONS: dict[str, tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "gelu": ("gelu", "none", functional.gelu),
+    "gelu_new": ("gelu", "tanh", lambda states: functional.gelu(states, approximate="tanh")),
+    "gelu_pytorch_tanh": (
+        "gelu", "tanh", lambda states: functional.gelu(states, approximate="tanh"),
+    ),
+    "relu": ("relu", "", functional.relu),
+}  # fmt: skip
+
+
+def fits(network: Any) -> bool:
+    """Whether a transformers model is one that `PackedEncoder` computes as it would itself."""
+    config, kind = network.config, type(network).__name__
+    if kind == _DISTILBERT:
+        return config.activation in _ACTIVATIONS
+    return (
+        kind in _BERT
+        and config.hidden_act in _ACTIVATIONS
+        and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
+        and not getattr(config, "is_decoder", False)
+    )
+
+
+class Product:
+    """A linear layer, or several side by side, with its activation; takes over their weights.
+
+    Args:
+      layers: of one input; their outputs are joined.
+      activation: name in `_ACTIVATIONS`, or None.
+    """
+
+    def __init__(self, layers: list[torch.nn.Linear], activation: str | None = None) -> None:
+        name, variant, function = _ACTIVATIONS[activation] if activation else ("none", "", None)
+        self._activation: Callable[[torch.Tensor], torch.Tensor] | None = function
+        self._after: tuple[str, list, str] = name, [], variant
+        self._weight = torch.cat([layer.weight.detach() for layer in layers])
+        self._bias = torch.cat([layer.bias.detach() for layer in layers])
+        self._laid_out = _has_onednn(self._weight.dtype)
+        if self._laid_out:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
+        for layer in layers:
+            layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        if self._laid_out:
+            return torch.ops.mkldnn._linear_pointwise(
+                states, self._weight, self._bias, *self._after
+            )
+        found = functional.linear(states, self._weight, self._bias)
+        return self._activation(found) if self._activation else found
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether products on weights that are laid out work here (they are torch.compile's own)."""
+    try:
+        weight = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16, dtype=dtype))
+        ones = torch.ones(2, 16, dtype=dtype)
+        found = torch.ops.mkldnn._linear_pointwise(ones, weight, ones[0], "relu", [], "")
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return bool((found == 2).all())
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer: attention, then the feed-forward network, each added to its input and normed."""
+
+    attend: Product  # query, key and value
+    merge: Product
+    merge_norm: torch.nn.Module
+    widen: Product
+    narrow: Product
+    narrow_norm: torch.nn.Module
+
+
+class PackedEncoder:
+    """A sequence classifier that computes on packed texts; takes over the network's weights.
+
+    Args:
+      network: a transformers model that `fits`; its own forward does not work any more.
+
+    Raises:
+      ValueError: a model that does not fit.
+    """
+
+    def __init__(self, network: Any) -> None:
+        if not fits(network):
+            raise ValueError(f"expected an encoder that can be packed, found {type(network)}")
+        self._network, self._base = network, network.base_model
+        config = network.config
+        self._heads = int(config.num_attention_heads)
+        self._first_position = 0
+        if type(network).__name__ == _DISTILBERT:
+            self._segments = False
+            self._layers = [_of_distilbert(layer, config) for layer in self._base.transformer.layer]
+        else:
+            self._segments = True
+            self._layers = [_of_bert(layer, config) for layer in self._base.encoder.layer]
+            if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
+                self._first_position = self._base.embeddings.padding_idx + 1
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tokens, rows: IntArray, pad_id: int) -> npt.NDArray[np.float32]:
+        """Logits of some rows, float32, shape [rows, labels]."""
+        lengths = np.maximum(tokens.lengths[rows], 1)
+        order = np.argsort(lengths, kind="stable")
+        groups = list(_groups(lengths[order]))
+        states = self._embed(tokens, rows[order], groups, pad_id)
+        for layer in self._layers:
+            states = self._through(layer, states, groups)
+        first = np.concatenate([[0], np.cumsum(lengths[order])[:-1]])
+        logits = self._answer(states[torch.from_numpy(first)]).float().numpy()
+        found = np.empty_like(logits)
+        found[order] = logits
+        return found
+
+    def _embed(
+        self, tokens: Tokens, rows: IntArray, groups: list[tuple[slice, int]], pad_id: int
+    ) -> torch.Tensor:
+        ids, positions, segments = [], [], []
+        for group, length in groups:
+            chosen, column = rows[group], np.arange(length)
+            ids.append(tokens.padded(chosen, pad_id).ravel())
+            positions.append(np.tile(column + self._first_position, len(chosen)))
+            if tokens.second is not None:
+                segments.append((column >= tokens.second[chosen][:, None]).ravel())
+        given = {"input_ids": _row(ids), "position_ids": _row(positions)}
+        if self._segments:
+            given["token_type_ids"] = _row(segments) if segments else torch.zeros_like(_row(ids))
+        return self._base.embeddings(**given)[0]
+
+    def _through(
+        self, layer: _Layer, states: torch.Tensor, groups: list[tuple[slice, int]]
+    ) -> torch.Tensor:
+        count, width = states.shape
+        mixed = layer.attend(states).view(count, 3, self._heads, width // self._heads)
+        attended = torch.empty_like(states)
+        start = 0
+        for group, length in groups:
+            shape = group.stop - group.start, length, self._heads, width // self._heads
+            stop = start + shape[0] * length
+            query, key, value = (
+                part.view(shape).transpose(1, 2) for part in mixed[start:stop].unbind(1)
+            )
+            found = functional.scaled_dot_product_attention(query, key, value)
+            attended[start:stop].view(shape).copy_(found.transpose(1, 2))
+            start = stop
+        states = layer.merge_norm(layer.merge(attended) + states)
+        return layer.narrow_norm(layer.narrow(layer.widen(states)) + states)
+
+    def _answer(self, first: torch.Tensor) -> torch.Tensor:
+        """Logits from the states of the texts' first tokens, as each family's own head does."""
+        network = self._network
+        if type(network).__name__ == _DISTILBERT:
+            return network.classifier(functional.relu(network.pre_classifier(first)))
+        if type(network).__name__ == "BertForSequenceClassification":
+            return network.classifier(self._base.pooler(first[:, None]))
+        return network.classifier(first[:, None])
+
+
+def _groups(lengths: IntArray) -> Iterator[tuple[slice, int]]:
+    """Runs of one length: rows and the length."""
+    found, starts = np.unique(lengths, return_index=True)
+    for length, start, stop in zip(found, starts, [*starts[1:], len(lengths)], strict=True):
+        yield slice(int(start), int(stop)), int(length)
+
+
+def _row(parts: list[npt.NDArray]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None]
+
+
+def _of_bert(layer: Any, config: Any) -> _Layer:
+    inner, merge = layer.attention.self, layer.attention.output
+    return _Layer(
+        attend=Product([inner.query, inner.key, inner.value]),
+        merge=Product([merge.dense]),
+        merge_norm=merge.LayerNorm,
+        widen=Product([layer.intermediate.dense], config.hidden_act),
+        narrow=Product([layer.output.dense]),
+        narrow_norm=layer.output.LayerNorm,
+    )
+
+
+def _of_distilbert(layer: Any, config: Any) -> _Layer:
+    inner, feed = layer.attention, layer.ffn
+    return _Layer(
+        attend=Product([inner.q_lin, inner.k_lin, inner.v_lin]),
+        merge=Product([inner.out_lin]),
+        merge_norm=layer.sa_layer_norm,
+        widen=Product([feed.lin1], config.activation),
+        narrow=Product([feed.lin2]),
+        narrow_norm=layer.output_layer_norm,
+    )

@@ -1,0 +1,151 @@
+"""Texts laid end to end get the scores that transformers gives them one at a time."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    CamembertConfig,
+    CamembertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
+
+from tango_beam import batching, models
+from tango_beam.models import packed
+from tango_beam.models.tokens import Tokens
+from tango_beam.models.transformer import load_transformer
+from tests import tiny
+
+SMALL = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 80, "initializer_range": 0.5,
+}  # fmt: skip
+DISTIL = {
+    "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 80,
+    "initializer_range": 0.5,
+}  # fmt: skip
+FAMILIES = {
+    "roberta": (RobertaConfig, RobertaForSequenceClassification, SMALL | {"type_vocab_size": 1}),
+    "xlm-roberta": (XLMRobertaConfig, XLMRobertaForSequenceClassification, SMALL),
+    "camembert": (CamembertConfig, CamembertForSequenceClassification, SMALL),
+    "distilbert": (DistilBertConfig, DistilBertForSequenceClassification, DISTIL),
+}
+
+
+def checkpoint(folder, family, **changes):
+    if family == "bert":
+        return tiny.transformer(folder, **changes)
+    backend = tiny.tokenizer()
+    config, network, shape = FAMILIES[family]
+    torch.manual_seed(0)
+    made = config(
+        vocab_size=backend.get_vocab_size(), num_labels=2, pad_token_id=0, **{**shape, **changes}
+    )
+    network(made).save_pretrained(folder)
+    tiny.fast(backend).save_pretrained(folder)
+    return folder
+
+
+def pair(folder, precision="fp32"):
+    """The model as the job loads it, packed, and as it is trained."""
+    return (
+        models.load(str(folder), device="cpu", precision=precision),
+        load_transformer(str(folder), precision=precision),
+    )
+
+
+def texts(rng, count=60):
+    return pa.array(["", "good", *(tiny.sentence(rng, 40) for _ in range(count))])
+
+
+@pytest.mark.parametrize("family", ["bert", *FAMILIES])
+def test_scores_are_those_of_transformers(family, tmp_path, rng):
+    ours, theirs = pair(checkpoint(tmp_path / family, family))
+    assert ours._packed and not theirs._packed
+    tokens = ours.tokenize(texts(rng))
+    rows = rng.permutation(len(tokens))
+    found = ours.forward(tokens, rows)
+    alone = [theirs.forward(tokens, np.array([row])) for row in rows]
+    np.testing.assert_allclose(found, np.concatenate(alone), atol=2e-5)
+    assert found.std() > 0.01
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "relu", "gelu_pytorch_tanh"])
+def test_activations_are_those_of_transformers(activation, tmp_path, rng):
+    ours, theirs = pair(tiny.transformer(tmp_path / "other", hidden_act=activation))
+    tokens = ours.tokenize(texts(rng))
+    rows = np.arange(len(tokens))
+    np.testing.assert_allclose(ours.forward(tokens, rows), theirs.forward(tokens, rows), atol=2e-5)
+
+
+def test_pairs_keep_their_segments(bert, rng):
+    ours, theirs = pair(bert)
+    first, second = (pa.array([tiny.sentence(rng) for _ in range(30)]) for _ in range(2))
+    tokens = ours.tokenize(first, second)
+    rows = np.arange(len(tokens))
+    np.testing.assert_allclose(ours.forward(tokens, rows), theirs.forward(tokens, rows), atol=2e-5)
+    unpaired = Tokens(tokens.ids, tokens.offsets, tokens.truncated)
+    assert np.abs(ours.forward(tokens, rows) - ours.forward(unpaired, rows)).max() > 1e-3
+
+
+def test_bf16_is_as_close_to_fp32_as_padded_bf16_is(bert, rng):
+    ours, theirs = pair(bert, "bf16")
+    tokens = ours.tokenize(texts(rng, 200))
+    rows = np.arange(len(tokens))
+    full = load_transformer(str(bert)).forward(tokens, rows)
+    errors = [np.abs(model.forward(tokens, rows) - full).mean() for model in (ours, theirs)]
+    assert errors[0] < 1.5 * errors[1]
+
+
+def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch):
+    monkeypatch.setattr(packed, "_has_onednn", lambda dtype: False)
+    plain = load_transformer(str(bert))
+    plain.pack()
+    ours, _ = pair(bert)
+    tokens = ours.tokenize(texts(rng))
+    rows = np.arange(len(tokens))
+    np.testing.assert_allclose(plain.forward(tokens, rows), ours.forward(tokens, rows), atol=2e-5)
+
+
+def test_other_encoders_and_int8_stay_padded(tmp_path, bert):
+    swish = tiny.transformer(tmp_path / "swish", hidden_act="silu")
+    assert models.load(str(swish), device="cpu", precision="fp32")._packed is None
+    assert models.load(str(bert), device="cpu", precision="int8")._packed is None
+    with pytest.raises(ValueError, match="expected an encoder that can be packed"):
+        packed.PackedEncoder(load_transformer(str(swish)).network)
+
+
+def test_a_packed_model_counts_its_parameters_and_is_not_saved(bert, tmp_path):
+    ours, theirs = pair(bert)
+    assert ours.parameters == theirs.parameters > 10_000
+    held = sum(parameter.numel() for parameter in ours.network.parameters())
+    assert held < ours.parameters  # its weights are held once
+    with pytest.raises(ValueError, match="found a packed one"):
+        ours.save(tmp_path / "saved")
+    assert ours.padded(np.array([0, 3, 9])).tolist() == [1, 3, 9]
+    assert theirs.padded(np.array([0, 3, 9])).tolist() == [9, 9, 9]
+
+
+@given(st.lists(st.integers(0, 600), max_size=200), st.integers(1, 3000), st.integers(1, 5))
+def test_packed_plans_hold_every_row_once_in_even_shares(lengths, budget, multiple):
+    parts = batching.plan_packed(lengths, budget, multiple=multiple)
+    rows = [int(row) for part in parts for row in part]
+    assert sorted(rows) == list(range(len(lengths)))
+    sizes = np.maximum(lengths, 1)
+    assert [int(sizes[row]) for row in rows] == sorted(int(size) for size in sizes)
+    longest = int(max(sizes, default=1))
+    assert all(sizes[part].sum() <= max(budget, longest) + longest for part in parts)
+
+
+def test_packed_plans_come_in_multiples():
+    assert len(batching.plan_packed([10] * 100, 300, multiple=4)) == 4
+    assert len(batching.plan_packed([10] * 100, 300, multiple=3)) == 6
+    with pytest.raises(ValueError, match="at least 1, found 0, 1"):
+        batching.plan_packed([1], 0)
