@@ -61,10 +61,10 @@ class Runner:
         found = json.loads(done.stdout.splitlines()[-1])
         return {**found, "agrees": peers_setup.agreement(self.folder, letter, sample)}
 
-    def ours(self, condition: str, start_up: float) -> dict:
+    def ours(self, condition: str, start_up: float, *options: str) -> dict:
         """Rates of the job as a user runs it, whole and with start-up apart."""
         cascade, threshold = self.setup["conditions"][condition]
-        seconds = self.job("--cascade", cascade, "--threshold", repr(threshold))
+        seconds = self.job("--cascade", cascade, "--threshold", repr(threshold), *options)
         manifest = json.loads((self.folder / "out" / "_manifest.json").read_text())
         rows = manifest["rows"]
         return {
@@ -102,6 +102,12 @@ class Runner:
         start_up = self.job("--cascade", cascade, "--threshold", repr(threshold), "--limit", "1")
         for condition in self.setup["conditions"]:
             yield {"contender": "f", "condition": condition, **self.ours(condition, start_up)}
+        if self.setup["ways"]["b"]["precision"] != "int8":
+            return
+        for share in peers_setup.SHARES:  # like with like: (b) is int8, and answers as such
+            condition = f"{share:.0%}"
+            found = self.ours(condition, start_up, "--precision", "int8")
+            yield {"contender": "f", "condition": f"{condition}{peers_page.INT8}", **found}
 
 
 def show(record: dict) -> None:

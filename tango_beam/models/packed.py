@@ -7,6 +7,7 @@ loaded, as oneDNN's products want them; biases and activations are computed with
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -57,16 +58,22 @@ class Product:
     Args:
       layers: of one input; their outputs are joined.
       activation: name in `_ACTIVATIONS`, or None.
+      int8: quantizes the weights by channel, and the inputs by micro-batch when they come.
     """
 
-    def __init__(self, layers: list[torch.nn.Linear], activation: str | None = None) -> None:
+    def __init__(
+        self, layers: list[torch.nn.Linear], activation: str | None = None, *, int8: bool = False
+    ) -> None:
         name, variant, function = _ACTIVATIONS[activation] if activation else ("none", "", None)
         self._activation: Callable[[torch.Tensor], torch.Tensor] | None = function
         self._after: tuple[str, list, str] = name, [], variant
         self._weight = torch.cat([layer.weight.detach() for layer in layers])
         self._bias = torch.cat([layer.bias.detach() for layer in layers])
-        self._laid_out = _has_onednn(self._weight.dtype)
-        if self._laid_out:
+        self._int8 = _quantized(self._weight, self._bias) if int8 else None
+        self._laid_out = not int8 and _has_onednn(self._weight.dtype)
+        if int8:
+            self._weight = self._weight.new_empty(0)
+        elif self._laid_out:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
         for layer in layers:
             layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
@@ -76,8 +83,30 @@ class Product:
             return torch.ops.mkldnn._linear_pointwise(
                 states, self._weight, self._bias, *self._after
             )
-        found = functional.linear(states, self._weight, self._bias)
+        if self._int8 is not None:
+            found = self._int8(states)
+        else:
+            found = functional.linear(states, self._weight, self._bias)
         return self._activation(found) if self._activation else found
+
+
+def _quantized(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Module:
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+    return quantized(torch.nn.Sequential(layer))[0]
+
+
+def quantized(network: Any) -> Any:
+    """A network with linear layers in int8: weights by channel, inputs by micro-batch.
+
+    A row's scores hang a little on the rows that it shares a micro-batch with, since an input's
+    scale is that of all of them (torch.ao.quantization.quantize_dynamic).
+    """
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch names torchao as its successor, which is no part
+        return quantize_dynamic(network, {torch.nn.Linear: per_channel_dynamic_qconfig})
 
 
 def _has_onednn(dtype: torch.dtype) -> bool:
@@ -108,12 +137,13 @@ class PackedEncoder:
 
     Args:
       network: a transformers model that `fits`; its own forward does not work any more.
+      int8: computes the layers' products in int8, the rest in the network's own precision.
 
     Raises:
       ValueError: a model that does not fit.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, *, int8: bool = False) -> None:
         if not fits(network):
             raise ValueError(f"expected an encoder that can be packed, found {type(network)}")
         self._network, self._base = network, network.base_model
@@ -122,12 +152,13 @@ class PackedEncoder:
         self._first_position = 0
         if type(network).__name__ == _DISTILBERT:
             self._segments = False
-            self._layers = [_of_distilbert(layer, config) for layer in self._base.transformer.layer]
+            layers, of = self._base.transformer.layer, _of_distilbert
         else:
             self._segments = True
-            self._layers = [_of_bert(layer, config) for layer in self._base.encoder.layer]
+            layers, of = self._base.encoder.layer, _of_bert
             if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
                 self._first_position = self._base.embeddings.padding_idx + 1
+        self._layers = [of(layer, config, int8) for layer in layers]
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: IntArray, pad_id: int) -> npt.NDArray[np.float32]:
@@ -199,25 +230,25 @@ def _row(parts: list[npt.NDArray]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None]
 
 
-def _of_bert(layer: Any, config: Any) -> _Layer:
+def _of_bert(layer: Any, config: Any, int8: bool) -> _Layer:
     inner, merge = layer.attention.self, layer.attention.output
     return _Layer(
-        attend=Product([inner.query, inner.key, inner.value]),
-        merge=Product([merge.dense]),
+        attend=Product([inner.query, inner.key, inner.value], int8=int8),
+        merge=Product([merge.dense], int8=int8),
         merge_norm=merge.LayerNorm,
-        widen=Product([layer.intermediate.dense], config.hidden_act),
-        narrow=Product([layer.output.dense]),
+        widen=Product([layer.intermediate.dense], config.hidden_act, int8=int8),
+        narrow=Product([layer.output.dense], int8=int8),
         narrow_norm=layer.output.LayerNorm,
     )
 
 
-def _of_distilbert(layer: Any, config: Any) -> _Layer:
+def _of_distilbert(layer: Any, config: Any, int8: bool) -> _Layer:
     inner, feed = layer.attention, layer.ffn
     return _Layer(
-        attend=Product([inner.q_lin, inner.k_lin, inner.v_lin]),
-        merge=Product([inner.out_lin]),
+        attend=Product([inner.q_lin, inner.k_lin, inner.v_lin], int8=int8),
+        merge=Product([inner.out_lin], int8=int8),
         merge_norm=layer.sa_layer_norm,
-        widen=Product([feed.lin1], config.activation),
-        narrow=Product([feed.lin2]),
+        widen=Product([feed.lin1], config.activation, int8=int8),
+        narrow=Product([feed.lin2], int8=int8),
         narrow_norm=layer.output_layer_norm,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +41,6 @@ class Transformer(Classifier):
         self._segments = "token_type_ids" in tokenizer.model_input_names
         self.device, self.precision = device, precision
         self.network = network.to(device).eval()
-        if precision == "int8":
-            self.network = quantized(self.network)
         self._parameters = super().parameters
         self._packed: packed.PackedEncoder | None = None
 
@@ -53,9 +50,15 @@ class Transformer(Classifier):
         return self._parameters
 
     def pack(self) -> None:
-        """Makes the model answer without padding, where it can; it is no more to train or save."""
-        if self.device == "cpu" and self.precision != "int8" and packed.fits(self.network):
-            self._packed = packed.PackedEncoder(self.network)
+        """Makes the model ready to answer, and no more to train or save.
+
+        On a processor it answers without padding, where it can, and in int8 if it was asked for.
+        """
+        int8 = self.precision == "int8"
+        if self.device == "cpu" and packed.fits(self.network):
+            self._packed = packed.PackedEncoder(self.network, int8=int8)
+        elif int8:
+            self.network = packed.quantized(self.network)
 
     def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Tokens that rows of these lengths take in one micro-batch."""
@@ -96,19 +99,6 @@ class Transformer(Classifier):
         self.network.to(dtype).save_pretrained(folder)
         self.network.to(kept)
         self.backend.save_pretrained(folder)
-
-
-def quantized(network: Any) -> Any:
-    """The network with linear layers in int8: weights by channel, inputs by micro-batch.
-
-    A row's scores hang a little on the rows that it shares a micro-batch with, since an input's
-    scale is that of all of them (torch.ao.quantization.quantize_dynamic).
-    """
-    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch names torchao as its successor, which is no part
-        return quantize_dynamic(network, {torch.nn.Linear: per_channel_dynamic_qconfig})
 
 
 def readable_length(config: Any, tokenizer: Any) -> int:

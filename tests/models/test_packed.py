@@ -114,10 +114,22 @@ def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch
     np.testing.assert_allclose(plain.forward(tokens, rows), ours.forward(tokens, rows), atol=2e-5)
 
 
-def test_other_encoders_and_int8_stay_padded(tmp_path, bert):
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_int8_answers_are_close_to_fp32(activation, tmp_path, rng):
+    folder = tiny.transformer(tmp_path / "bert", hidden_act=activation)
+    ours = models.load(str(folder), device="cpu", precision="int8")
+    assert (ours._packed is not None) == (activation == "gelu")
+    tokens = ours.tokenize(texts(rng, 200))
+    rows = np.arange(len(tokens))
+    full = load_transformer(str(folder)).forward(tokens, rows)
+    found = ours.forward(tokens, rows)
+    assert 0 < np.abs(found - full).mean() < 0.2 * full.std()
+    assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
+
+
+def test_other_encoders_stay_padded(tmp_path, bert):
     swish = tiny.transformer(tmp_path / "swish", hidden_act="silu")
     assert models.load(str(swish), device="cpu", precision="fp32")._packed is None
-    assert models.load(str(bert), device="cpu", precision="int8")._packed is None
     with pytest.raises(ValueError, match="expected an encoder that can be packed"):
         packed.PackedEncoder(load_transformer(str(swish)).network)
 
