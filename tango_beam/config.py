@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from tango_beam import routing
+from tango_beam import fetch, routing
 from tango_beam.errors import RefusedError
 
 CASCADE_FILE = "cascade.json"
@@ -26,14 +26,15 @@ class TierConfig:
     """One tier of a cascade.
 
     Attributes:
-      source: folder of the checkpoint, or a Hugging Face id.
+      source: folder of the checkpoint, here or on an fsspec URL, or a Hugging Face id.
       threshold: confidence below which a row goes on to the next tier; None for the last tier.
       temperature: divides the logits before the softmax.
       max_length: tokens read of a text; None for as many as the checkpoint allows.
       tokenizer: folder of the tokenizer, where it is not `source`.
       batch_rows: rows scored together, from which the micro-batches are cut.
       confidence: how sure the tier is: `max_softmax` (the paper's), `margin` or `entropy`.
-      revision: commit of a Hugging Face id; settled at launch, so that all workers load one.
+      revision: commit of a Hugging Face id, or hash of what lies on a URL; settled at launch, so
+        that all workers load one.
       precision: `fp32`, `bf16` or `int8`, where the tier has one of its own; None for the run's.
       batch_tokens: padded tokens in a micro-batch; None for what suits the family.
     """
@@ -128,6 +129,19 @@ class CascadeConfig:
         )
         return replace(self, tiers=tiers)
 
+    def brought(self) -> CascadeConfig:
+        """The same cascade, its tiers in folders of this machine where they lie on URLs."""
+        tiers = tuple(
+            replace(
+                tier,
+                source=at_hand(tier.source) or tier.source,
+                tokenizer=at_hand(tier.tokenizer),
+                revision=None if fetch.is_url(tier.source) else tier.revision,
+            )
+            for tier in self.tiers
+        )
+        return replace(self, tiers=tiers)
+
     def without_precisions(self) -> CascadeConfig:
         """The same cascade, every tier computed in the run's precision."""
         return replace(self, tiers=tuple(replace(tier, precision=None) for tier in self.tiers))
@@ -148,7 +162,7 @@ class CascadeConfig:
             "precision": precision,
             "labels": list(self.labels),
             "weights": [
-                [_digest(source, tier.revision) for source in _folders(tier)] for tier in self.tiers
+                [digest(source, tier.revision) for source in _folders(tier)] for tier in self.tiers
             ],
             "temperature": [tier.temperature for tier in self.tiers],
             "max_length": [tier.max_length for tier in self.tiers],
@@ -180,18 +194,18 @@ def _folders(tier: TierConfig) -> list[str]:
     return list(dict.fromkeys([tier.source, tier.tokenizer or tier.source]))
 
 
-def _digest(source: str, revision: str | None) -> str:
+def digest(source: str, revision: str | None = None) -> str:
     """Hash over the scoring files of a checkpoint folder; of a hub id, its name and commit."""
-    folder = Path(source)
+    folder = Path(at_hand(source) or source)
     if not folder.is_dir():
         return f"{source}@{revision}"
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in _SCORING_SUFFIXES and path.name not in _NOT_SCORING:
             status = path.stat()
-            digest.update(path.name.encode() + b"\0")
-            digest.update(_file_digest(path, status.st_size, status.st_mtime_ns))
-    return digest.hexdigest()
+            found.update(path.name.encode() + b"\0")
+            found.update(_file_digest(path, status.st_size, status.st_mtime_ns))
+    return found.hexdigest()
 
 
 @lru_cache
@@ -207,10 +221,13 @@ def embedded_cascades() -> list[str]:
 
 
 def at_hand(source: str | None) -> str | None:
-    """Where a checkpoint of an embedded cascade lies on this machine; other sources as they are.
+    """Where a checkpoint lies on this machine; a Hugging Face id as it is.
 
-    The driver names a folder of its own installation, and a worker elsewhere may have another.
+    What lies on a URL is brought here. Of an embedded cascade, the driver names a folder of its own
+    installation, and a worker elsewhere may have another.
     """
+    if source is not None and fetch.is_url(source):
+        return str(fetch.folder(source))
     if source is None or Path(source).exists():
         return source
     parts = Path(source).parts
@@ -223,24 +240,17 @@ def at_hand(source: str | None) -> str | None:
 
 
 def load_cascade(name: str) -> CascadeConfig:
-    """Loads a cascade directory, or an embedded cascade by its name.
+    """Loads a cascade directory, on any fsspec URL, or an embedded cascade by its name.
 
     Paths in it stay inside it; a tier may name a Hugging Face id with `hub` in place of `path`.
 
     Raises:
       RefusedError: no such directory or name, or a cascade.json that does not fit its schema.
     """
-    folder = Path(name)
-    if not (folder / CASCADE_FILE).is_file():
-        if folder.is_dir() or name not in embedded_cascades():
-            raise RefusedError(
-                f"cascade {name}: expected a folder with {CASCADE_FILE} or one of "
-                f"{', '.join(embedded_cascades()) or 'no embedded names'}, found neither"
-            )
-        folder = EMBEDDED / name
-    path = folder / CASCADE_FILE
+    folder = name.rstrip("/") if fetch.is_url(name) else str(_cascade_folder(name))
+    path = f"{folder}/{CASCADE_FILE}"
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(fetch.read_text(path))
         unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate"})
         if unknown:
             raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
@@ -248,7 +258,7 @@ def load_cascade(name: str) -> CascadeConfig:
         return CascadeConfig(
             tiers=tiers,
             labels=tuple(stored["labels"]),
-            name=stored.get("name", folder.name),
+            name=stored.get("name", folder.rsplit("/", 1)[-1]),
             pair=stored.get("pair"),
             certificate=stored.get("certificate"),
         )
@@ -258,12 +268,24 @@ def load_cascade(name: str) -> CascadeConfig:
         ) from error
 
 
-def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
+def _cascade_folder(name: str) -> Path:
+    folder = Path(name)
+    if (folder / CASCADE_FILE).is_file():
+        return folder
+    if folder.is_dir() or name not in embedded_cascades():
+        raise RefusedError(
+            f"cascade {name}: expected a folder with {CASCADE_FILE} or one of "
+            f"{', '.join(embedded_cascades()) or 'no embedded names'}, found neither"
+        )
+    return EMBEDDED / name
+
+
+def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
     known = {field.name for field in fields(TierConfig)} - {"source", "tokenizer"}
     unknown = set(entry) - known - {"path", "hub", "tokenizer"}
     if unknown or ("path" in entry) == ("hub" in entry):
         raise RefusedError(
-            f"{folder / CASCADE_FILE}: expected a tier with either path or hub, and "
+            f"{folder}/{CASCADE_FILE}: expected a tier with either path or hub, and "
             f"{', '.join(sorted(known | {'tokenizer'}))}, found {sorted(entry)}"
         )
     source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
@@ -272,15 +294,22 @@ def _read_tier(folder: Path, entry: dict[str, Any]) -> TierConfig:
     return TierConfig(source=source, tokenizer=tokenizer, **options)
 
 
-def _inside(folder: Path, relative: str) -> str:
+def _inside(folder: str, relative: str) -> str:
     """A path within a cascade directory, absolute; one that leaves it is refused."""
-    root = folder.resolve()
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root):
+    if fetch.is_url(folder):
+        # A store has no links: names alone say where they lead.
+        root, path = Path("/"), Path("/", relative)
+        inside = ".." not in path.parts and not relative.startswith("/") and relative
+        found = f"{folder}/{path.relative_to(root).as_posix()}" if inside else ""
+    else:
+        root = Path(folder).resolve()
+        path = (root / relative).resolve()
+        found = str(path) if path.is_relative_to(root) else ""
+    if not found:
         raise RefusedError(
-            f"{folder / CASCADE_FILE}: expected paths inside the directory, found {relative!r}"
+            f"{folder}/{CASCADE_FILE}: expected paths inside the directory, found {relative!r}"
         )
-    return str(path)
+    return found
 
 
 def save_cascade(cascade: CascadeConfig, folder: Path) -> None:

@@ -10,8 +10,8 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from tango_beam import batching, memory, models, progress, scoring
-from tango_beam.config import TierConfig, at_hand
+from tango_beam import batching, fetch, memory, models, progress, scoring
+from tango_beam.config import TierConfig, at_hand, digest
 from tango_beam.models import parallel
 
 COMPLEX = "complex"
@@ -35,7 +35,18 @@ class Compute:
 
 
 def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
-    """The tier's model, loaded once a process."""
+    """The tier's model, loaded once a process.
+
+    Raises:
+      ValueError: a checkpoint on a URL that is not the one with which the job was launched, or one
+        that does not fit; OSError: one that is not there.
+    """
+    remote = fetch.is_url(tier.source)
+    if remote and tier.revision and (found := digest(tier.source)) != tier.revision:
+        raise ValueError(
+            f"{tier.source}: expected the checkpoint that the job was launched with "
+            f"({tier.revision[:16]}), found another ({found[:16]})"
+        )
     return models.load(
         at_hand(tier.source) or tier.source,
         device=compute.device,
@@ -44,7 +55,7 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
         temperature=tier.temperature,
         confidence=tier.confidence,
         tokenizer=at_hand(tier.tokenizer),
-        revision=tier.revision,
+        revision=None if remote else tier.revision,
         batch_tokens=tier.batch_tokens,
     )
 
@@ -55,7 +66,7 @@ def vocabulary_of(tier: TierConfig) -> str:
         at_hand(tier.source) or tier.source,
         max_length=tier.max_length,
         tokenizer=at_hand(tier.tokenizer),
-        revision=tier.revision,
+        revision=None if fetch.is_url(tier.source) else tier.revision,
     )
 
 

@@ -29,10 +29,17 @@ def free_port():
 
 
 class Cluster:
-    """Starts with two TaskManagers of one slot each; `with` ends every process of it."""
+    """Starts with TaskManagers of one slot each; `with` ends every process of it.
 
-    def __init__(self, jars: Path, folder: Path):
-        self.folder, self.port = folder, free_port()
+    Args:
+      jars: of Flink.
+      folder: for its configuration and logs.
+      cores: one for each TaskManager and its workers, which are held to it; None for two
+        TaskManagers that run where they like.
+    """
+
+    def __init__(self, jars: Path, folder: Path, cores=None):
+        self.folder, self.port, self._cores = folder, free_port(), cores or [None, None]
         self._jars, self._processes, self._managers = jars, [], 0
         folder.mkdir(parents=True, exist_ok=True)
         rpc = free_port()
@@ -55,16 +62,17 @@ class Cluster:
         self._java(
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", ["-Xmx1g"]
         )
-        self.managers = [self.add_manager(), self.add_manager()]
-        self.wait_for(lambda: self.get("/overview")["taskmanagers"] >= 2, 90)
+        self.managers = [self.add_manager(core) for core in self._cores]
+        count = len(self._cores)
+        self.wait_for(lambda: self.get("/overview")["taskmanagers"] >= count, 90)
         return self
 
     def __exit__(self, *_):
         for process in self._processes:
             kill(process)
 
-    def add_manager(self):
-        """Starts one more TaskManager; returns its process."""
+    def add_manager(self, core=None):
+        """Starts one more TaskManager, held to a core if one is given; returns its process."""
         self._managers += 1
         given = [f"-Dtaskmanager.memory.{name}={size * MIB}b" for name, size in MEMORY.items()]
         given += [
@@ -73,12 +81,13 @@ class Cluster:
         ]
         flat = [part for option in given for part in ("-D", option[2:])]
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-        return self._java(main, ["-Xmx700m", "-XX:MaxDirectMemorySize=600m"], flat)
+        held = [] if core is None else ["taskset", "-c", str(core)]
+        return self._java(main, ["-Xmx700m", "-XX:MaxDirectMemorySize=600m"], flat, held)
 
-    def _java(self, main, memory, options=()):
+    def _java(self, main, memory, options=(), before=()):
         opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED.split()]
         command = [
-            "java", *memory, *opened, "-cp", f"{self._jars}/*", main, "--configDir",
+            *before, "java", *memory, *opened, "-cp", f"{self._jars}/*", main, "--configDir",
             str(self.folder), *options,
         ]  # fmt: skip
         log = (self.folder / f"process-{len(self._processes)}.log").open("wb")

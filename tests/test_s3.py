@@ -129,6 +129,24 @@ def test_a_store_that_denies_ends_the_run_with_its_reason(server, bucket, cascad
     assert not files.exists(f"{name}/out/_manifest.json")
 
 
+def test_the_cascade_lies_on_s3_too_and_is_copied_once(server, bucket, cascade, tmp_path):
+    files, name = bucket
+    put_inputs(files, name, tmp_path, "parquet")
+    files.put(str(cascade), f"{name}/tiny", recursive=True)
+    copies = {"TANGO_BEAM_CACHE": str(tmp_path / "copies")}
+    for failing in ("cut", "busy"):
+        with s3.Proxy(server.port, every=7, kind=failing) as proxy:
+            done = subprocess.run(
+                command(f"s3://{name}/tiny", name, "parquet", "--overwrite"),
+                env={**environment(proxy.port), **copies}, capture_output=True, text=True,
+                timeout=300,
+            )  # fmt: skip
+            assert proxy.failures
+        assert done.returncode == 0, done.stderr
+        exact(files, name)
+        assert len([path for path in (tmp_path / "copies").iterdir() if path.is_dir()]) == 2
+
+
 def test_a_bucket_that_is_not_there_is_refused(server, cascade):
     done = run(server.port, cascade, "nobodys-bucket", "parquet")
     assert done.returncode == 2, done.stderr

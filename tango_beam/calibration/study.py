@@ -161,7 +161,7 @@ def _cascade(settings: Settings) -> CascadeConfig:
             max_length=settings.max_length,
             precision=settings.precision,
         )
-    )
+    ).brought()
     if len(cascade.tiers) < 2:
         raise RefusedError(f"cascade {cascade.name}: expected two tiers or more, found one")
     if len(cascade.tiers) > 2 and (settings.goals.class_agreement or settings.goals.has_budget):

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tango_beam import fetch
+from tango_beam.config import at_hand, digest
 from tango_beam.errors import RefusedError
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -21,8 +23,9 @@ def labels_of(source: str) -> tuple[str, ...]:
       RefusedError: no checkpoint there, weights that are no safetensors, or a checkpoint for
         another task (regression, many labels at once).
     """
-    folder = Path(source)
     refuse_unreadable(source)
+    source = at_hand(source) or source
+    folder = Path(source)
     if folder.is_dir():
         try:
             stored = json.loads((folder / "config.json").read_text())
@@ -35,7 +38,9 @@ def labels_of(source: str) -> tuple[str, ...]:
 
 
 def revision_of(source: str) -> str | None:
-    """The commit that a Hugging Face id stands for now; None for a folder."""
+    """The commit that a Hugging Face id stands for now, the hash of a URL's; None for a folder."""
+    if fetch.is_url(source):
+        return digest(source)
     return None if Path(source).is_dir() else getattr(_hub_config(source), "_commit_hash", None)
 
 
@@ -54,7 +59,7 @@ def _hub_config(source: str) -> Any:
 
 def refuse_unreadable(source: str) -> None:
     """Raises RefusedError for what is neither a folder with a checkpoint nor like a hub id."""
-    folder = Path(source)
+    folder = Path(at_hand(source) or source)
     if not folder.is_dir():
         if source.startswith((".", "/", "~")) or source.count("/") > 1:
             raise RefusedError(
@@ -64,9 +69,9 @@ def refuse_unreadable(source: str) -> None:
     names = sorted(path.name for path in folder.iterdir())
     if "config.json" not in names:
         raise RefusedError(
-            f"tier {folder}: expected config.json, found {', '.join(names) or 'none'}"
+            f"tier {source}: expected config.json, found {', '.join(names) or 'none'}"
         )
     if not any(name.endswith(".safetensors") for name in names):
         pickles = [name for name in names if name.endswith(_PICKLES)]
         found = f"{', '.join(pickles)}, which may run code when read" if pickles else "none"
-        raise RefusedError(f"tier {folder}: expected weights in .safetensors, found {found}")
+        raise RefusedError(f"tier {source}: expected weights in .safetensors, found {found}")

@@ -109,7 +109,7 @@ def run(settings: Settings) -> Outcome:
             cascade=settings.cascade,
             max_length=settings.max_length,
         )
-    )
+    ).brought()
     if cascade.pair and settings.text_pair_column is None:
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
