@@ -14,7 +14,12 @@ from tango_beam.command_line import ALARM, DONE, FAILED, TOO_MANY_DEAD, Parser
 from tango_beam.errors import Interrupted
 
 if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from tango_beam.io.lease import Lease
     from tango_beam.io.store import Store
+    from tango_beam.job import Job
+    from tango_beam.summary import Spent
 
 DESCRIPTION = """\
 Classifies every text of a corpus with a cascade of models: a small first tier answers what it is
@@ -119,10 +124,11 @@ def main(arguments: Sequence[str]) -> int:
     # Beam and torch take seconds to import; a misspelt option need not wait for them.
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from tango_beam import job, report, running
+    from tango_beam import job, running
     from tango_beam.io.commit import FAILURE, MANIFEST
     from tango_beam.io.lease import Lease
     from tango_beam.options import Options
+    from tango_beam.summary import Spent
 
     stated = {field.name: getattr(ours, field.name) for field in dataclasses.fields(Options)}
     stated["input"] = tuple(ours.input)
@@ -138,34 +144,51 @@ def main(arguments: Sequence[str]) -> int:
         )
     with Lease() as lease:
         store = job.open_output(prepared, lease)
-        if not (ours.resume and any(map(store.exists, (MANIFEST, FAILURE)))):
-            pipeline = running.new_pipeline(beam_options)
-            prepared.build(pipeline, running.workers(beam_options))
-            try:
-                with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
-                    running.execute(pipeline, watch.tick, lease.renew)
-            except Interrupted:
-                store.abandon()
-                raise
-        else:
+        if ours.resume and any(map(store.exists, (MANIFEST, FAILURE))):
             print("ended already; nothing was left to do")
-        return _conclude(store, ours, time.monotonic() - started)
+            spent = Spent(0.0)
+        else:
+            spent = _run(prepared, beam_options, store, lease)
+        seconds = time.monotonic() - started
+        return _conclude(store, ours, dataclasses.replace(spent, seconds=seconds))
 
 
-def _conclude(store: Store, ours: argparse.Namespace, seconds: float) -> int:
+def _run(prepared: Job, beam_options: PipelineOptions, store: Store, lease: Lease) -> Spent:
+    """Runs a job to its end; returns what it took."""
+    from tango_beam import report, running, summary
+    from tango_beam.io import receipts
+
+    _, before = receipts.progress(store)
+    pipeline = running.new_pipeline(beam_options)
+    prepared.build(pipeline, running.workers(beam_options))
+    launched = time.monotonic()
+    try:
+        with report.Watch(prepared.weight, len(prepared.run.items()), store) as watch:
+            running.execute(pipeline, watch.tick, lease.renew)
+    except Interrupted:
+        store.abandon()
+        raise
+    working = time.monotonic() - launched
+    if not running.is_in_process(beam_options):
+        return summary.Spent(0.0, working, before)
+    peaks = summary.peaks(prepared.precisions(), prepared.compute.device, working)
+    return summary.Spent(0.0, working, before, summary.cores(), peaks)
+
+
+def _conclude(store: Store, ours: argparse.Namespace, spent: Spent) -> int:
     """Shows what came of the run; returns the exit code."""
-    from tango_beam import audit, report
+    from tango_beam import audit, report, summary
     from tango_beam.io.commit import FAILURE, MANIFEST
 
     manifest, failure = store.read_json(MANIFEST), store.read_json(FAILURE)
-    if manifest:
-        report.show(report.summary(manifest, ours.output, seconds))
-        if (manifest["audit"] or {}).get("verdict") == audit.ALARM:
-            print(report.describe_audit(manifest["audit"]), file=sys.stderr)
-            return ALARM
-        return DONE
+    ended = manifest or failure
+    if not ended:
+        print("failed: the pipeline ended without a manifest", file=sys.stderr)
+        return FAILED
+    if not spent.working:
+        spent = dataclasses.replace(spent, before=ended["rows"]["read"])
+    report.show(summary.summary(ended, ours.output, spent))
     if failure:
-        report.show(report.summary(failure, ours.output, seconds))
         rows = failure["rows"]
         print(
             f"failed: expected at most {ours.max_dead_fraction:.2%} dead rows, found "
@@ -173,8 +196,10 @@ def _conclude(store: Store, ours: argparse.Namespace, seconds: float) -> int:
             file=sys.stderr,
         )
         return TOO_MANY_DEAD
-    print("failed: the pipeline ended without a manifest", file=sys.stderr)
-    return FAILED
+    if (ended["audit"] or {}).get("verdict") == audit.ALARM:
+        print(summary.describe_audit(ended["audit"]), file=sys.stderr)
+        return ALARM
+    return DONE
 
 
 if __name__ == "__main__":

@@ -84,6 +84,11 @@ class Job:
             stored.append(branch | f"DeadInTier{number}" >> sink(number, "dead"))
         _ = tuple(stored) | "Manifest" >> Commit(output)
 
+    def precisions(self) -> dict[str, str]:
+        """What the models that are loaded in this process compute in, by tier."""
+        loaded = load_tiers(self.cascade, self.compute)
+        return {f"tier {number}": model.precision for number, model in enumerate(loaded, start=1)}
+
     def _placement(self, pipeline: beam.Pipeline) -> Placement:
         options = self.options
         hints = options.second_tier_ram, options.second_tier_accelerator

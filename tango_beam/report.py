@@ -1,11 +1,9 @@
-"""What a run shows to people: progress on a terminal, a table at the end."""
+"""What a run shows to people while it runs: progress on a terminal."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,9 +12,6 @@ from rich.table import Table
 from tango_beam import progress
 from tango_beam.io import receipts
 from tango_beam.io.store import Store
-
-# Under so many rows, the time to start says more than the rate.
-_ENOUGH_ROWS = 10_000
 
 
 class Watch:
@@ -79,84 +74,9 @@ class Watch:
         now = time.monotonic()
         if now - self._looked >= 2:
             self._looked = now
-            names = self._store.names(receipts.FOLDER)
-            done = receipts.committed(names)
-            kept = receipts.of_attempts(names, done)
-            rows = sum(int(name.split(".")[-3]) for name in kept if ".read." in name)
-            self._from_storage = len(done) / self._items, rows
+            done, rows = receipts.progress(self._store)
+            self._from_storage = done / self._items, rows
         return self._from_storage
-
-
-def summary(manifest: dict[str, Any], output: str, seconds: float) -> Table:
-    """The table at the end of a run."""
-    rows = manifest["rows"]
-    answered = rows["accepted"] + rows["escalated"]
-    table = Table(title=None, show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column()
-    cascade = manifest["cascade"]
-    thresholds = ", ".join(f"{value:.4f}" for value in cascade["thresholds"]) or "none"
-    table.add_row("cascade", cascade["name"], f"threshold {thresholds}, {cascade['fingerprint']}")
-    table.add_row("read", f"{rows['read']:,}", f"{rows['read'] / max(seconds, 1e-9):,.0f} rows/s")
-    for kind, what in (
-        ("accepted", "answered by the first tier"),
-        ("escalated", "answered by a later tier"),
-    ):
-        table.add_row(kind, f"{rows[kind]:,}", f"{rows[kind] / max(1, answered):.1%} {what}")
-    dead = f"{rows['dead'] / max(1, rows['read']):.2%}"
-    table.add_row("dead", f"{rows['dead']:,}", f"{dead} in _dead_letters" if rows["dead"] else "")
-    for reason, count in list(manifest["dead_letters"]["reasons"].items())[:5]:
-        table.add_row("", f"{count:,}", reason)
-    for broken in manifest["broken_files"][:5]:
-        table.add_row("broken", "", f"{broken['path']}: {broken['error']}")
-    certificate = cascade["certificate"]
-    if certificate["status"] != "none":
-        table.add_row("certificate", "", certificate["status"])
-        for line in certificate["differs"][:3]:
-            table.add_row("", "", line)
-    if manifest["audit"]:
-        table.add_row("audited", f"{rows['audited']:,}", describe_audit(manifest["audit"]))
-    spent = ", ".join(f"{stage} {value:,.1f} s" for stage, value in manifest["seconds"].items())
-    table.add_row("seconds", f"{seconds:,.1f}", spent)
-    padding = ", ".join(
-        f"{tier} {count['padded'] / max(1, count['real']):.3f}"
-        for tier, count in manifest["tokens"].items()
-    )
-    if padding:
-        table.add_row("padding", "", f"{padding} (padded over real tokens)")
-    if rows["read"] >= _ENOUGH_ROWS:
-        table.add_row("cost", *_cost(rows["read"], seconds))
-    table.add_row("output", f"{len(manifest['files'])} files", output)
-    return table
-
-
-def _cost(rows: int, seconds: float) -> tuple[str, str]:
-    """Rows a core-hour, and what larger corpora would take on this machine at the same rate."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    rate = rows / max(1e-9, seconds)
-    times = ", ".join(
-        f"{name} {_duration(count / rate)}"
-        for name, count in (("1 M", 1e6), ("100 M", 1e8), ("10 B", 1e10))
-    )
-    return f"{3600 * rate / (cores or 1):,.0f}", f"rows a core-hour; on this machine {times}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def describe_audit(audit: dict[str, Any]) -> str:
-    """The verdict of an audit with the figures behind it."""
-    low, high = audit["interval"]
-    goal = "" if audit["goal"] is None else f", certified at most {1 - audit['goal']:.2%}"
-    return (
-        f"{audit['verdict']}: {audit['disagreements']:,} of {audit['checked']:,} checked answers "
-        f"disagree, {low:.2%} to {high:.2%} of all rows{goal}"
-    )
 
 
 def show(table: Table) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from tango_beam import audit, batching, records, routing
 from tango_beam.models import parallel
 from tango_beam.models.base import Answers, Model
+from tango_beam.models.operations import of_rows
 from tango_beam.models.tokens import Tokens
 
 IntArray = npt.NDArray[np.int64]
@@ -32,7 +33,7 @@ class TierRole:
       next_vocabulary: vocabulary of the next tier; tokens are passed on to one that shares it.
       prefix: goes before the names of the columns that are added.
       scores: whether every label's probability is written out.
-      costs: whether seconds and tokens a row travel along, hidden.
+      costs: whether seconds, tokens and operations a row travel along, hidden.
       audit_rate: share of the rows, drawn by position, whose accepted answers are checked by the
         last tier; 0 to 1.
     """
@@ -81,7 +82,9 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     errors: dict[int, str] = {}
     texts, pairs, rows = _readable(batch, role, errors)
     tokens, rows = _tokens(model, batch, texts, pairs, rows, errors)
+    computing = time.perf_counter()
     outputs, padded = _outputs(model, tokens, rows, errors)
+    computing = time.perf_counter() - computing
     fine = np.flatnonzero(~np.isin(rows, list(errors)))
     answers = model.decode(outputs[fine])
     # This tier's tokens have done their work; copying them along would cost more than the rows.
@@ -92,8 +95,9 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
         tokens=tokens if len(fine) == len(tokens) else tokens.take(fine),
     )
     if role.costs:
-        share = (time.perf_counter() - started) / max(1, batch.num_rows)
-        answered.cost = _cost(share, answered.tokens.lengths, padded[fine])
+        seconds = time.perf_counter() - started, computing
+        shares = [spent / max(1, batch.num_rows) for spent in seconds]
+        answered.cost = _cost(shares, model, answered.tokens.lengths, padded[fine])
     held = audit.held(answered.rows)
     escalate, drawn = held & (role.threshold is not None), np.zeros(len(fine), bool)
     if role.threshold is not None:
@@ -217,16 +221,19 @@ def bisect(
     return np.concatenate(halves)
 
 
-def _cost(share: float, lengths: IntArray, padded: npt.NDArray[np.int32]) -> pa.StructArray:
-    """Seconds, tokens and padded tokens that each row took in a tier."""
-    return pa.StructArray.from_arrays(
-        [
-            pa.array(np.full(len(lengths), share, np.float32)),
-            pa.array(lengths.astype(np.int32)),
-            pa.array(padded),
-        ],
-        ["seconds", "tokens", "padded"],
-    )
+def _cost(
+    shares: list[float], model: Model, lengths: IntArray, padded: npt.NDArray[np.int32]
+) -> pa.StructArray:
+    """What each row took in a tier: seconds, those within the model, tokens, operations."""
+    whole, computing = (np.full(len(lengths), share, np.float32) for share in shares)
+    columns = {
+        "seconds": whole,
+        "computing": computing,
+        "tokens": lengths.astype(np.int32),
+        "padded": padded,
+        "operations": of_rows(model.network, lengths),
+    }
+    return pa.StructArray.from_arrays([pa.array(c) for c in columns.values()], list(columns))
 
 
 def _simple(answered: _Answered, chosen: IntArray, role: TierRole) -> pa.RecordBatch:

@@ -12,7 +12,8 @@ from pipelines import calibrate, classify, tune
 from tango_beam import models
 from tango_beam.config import load_cascade
 from tango_beam.errors import RefusedError
-from tango_beam.tuning import rates, ways
+from tango_beam.models import operations
+from tango_beam.tuning import ways
 from tango_beam.tuning.ways import Agreement, Measured
 from tests import jobs, tiny
 
@@ -131,7 +132,7 @@ def test_operations_of_a_known_network(bert):
     layer = 4 * wide * wide + 2 * wide * inner
     head = wide * wide + wide * config.num_labels
     expected = 2 * (2 * layer + head) * 8 + 4 * 2 * wide * (9 + 25)
-    assert rates.useful(network, lengths) == expected
+    assert operations.of_rows(network, lengths).sum() == expected
 
 
 @pytest.mark.parametrize(

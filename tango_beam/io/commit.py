@@ -112,14 +112,16 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     errors: Counter[str] = Counter()
     tokens: dict[str, list[int]] = {}
+    models: dict[str, list[float]] = {}
     for receipt in found:
         rows[receipt.step] += receipt.rows
         for stage, spent in receipt.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
         errors.update(receipt.errors)
-        for tier, (real, padded) in receipt.tokens.items():
-            held = tokens.setdefault(tier, [0, 0])
-            tokens[tier] = [held[0] + real, held[1] + padded]
+        for tier, counts in receipt.tokens.items():
+            receipts.add(tokens, tier, counts)
+        for tier, spent_there in receipt.models.items():
+            receipts.add(models, tier, spent_there)
     if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
         raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
     rows["accepted"] += rows["audited"]
@@ -143,6 +145,10 @@ def summarize(run: Run, found: list[Receipt]) -> dict[str, Any]:
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "tokens": {
             tier: {"real": real, "padded": padded} for tier, (real, padded) in tokens.items()
+        },
+        "models": {
+            tier: {"seconds": round(spent, 3), "operations": operations}
+            for tier, (spent, operations) in models.items()
         },
         "versions": versions(),
         "options": run.options,

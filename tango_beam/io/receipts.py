@@ -16,9 +16,11 @@ import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tango_beam.io.store import Store
+
+N = TypeVar("N", int, float)
 
 FOLDER = "_receipts"
 READ = "read"
@@ -36,6 +38,7 @@ class Receipt:
       files: name, rows and bytes of each file stored.
       seconds: time spent, by stage.
       tokens: real and padded tokens, by tier.
+      models: seconds within the model, and floating-point operations, by tier.
       last: no checkpoint follows in this item (`read` only).
       broken: files that broke midway, with what was not read (`read` only).
       errors: dead rows by stage and reason (`dead` only).
@@ -52,6 +55,7 @@ class Receipt:
     files: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, list[int]] = field(default_factory=dict)
+    models: dict[str, list[float]] = field(default_factory=dict)
     last: bool = True
     broken: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
@@ -59,6 +63,12 @@ class Receipt:
     parcel: int = 0
     delivery: int = 0
     parcel_rows: int = 0
+
+
+def add(sums: dict[str, list[N]], name: str, counts: list[N]) -> None:
+    """Adds counts to those that stand under a name."""
+    held = sums.get(name, [])
+    sums[name] = [one + other for one, other in zip(held, counts, strict=True)] if held else counts
 
 
 def publish(store: Store, receipt: Receipt) -> str:
@@ -139,6 +149,14 @@ def committed(names: Iterable[str]) -> dict[int, int]:
         if tally.adds_up():
             done.setdefault(checkpoint, attempt)
     return done
+
+
+def progress(store: Store) -> tuple[int, int]:
+    """Checkpoints that are committed, and the rows that were read in them."""
+    names = store.names(FOLDER)
+    done = committed(names)
+    steps = (_parse(name)[1:3] for name in of_attempts(names, done))
+    return len(done), sum(rows for step, rows in steps if step == READ)
 
 
 def load(store: Store, names: Iterable[str]) -> list[Receipt]:

@@ -59,6 +59,7 @@ class _Pending:
         self.audit = [0, 0]
         self.seconds: dict[str, float] = {}
         self.tokens: dict[str, list[int]] = {}
+        self.models: dict[str, list[float]] = {}
         self.errors: Counter[str] = Counter()
 
 
@@ -131,6 +132,7 @@ class _Write(beam.DoFn):
             files=pending.part.files + (pending.letters.files if pending.letters else []),
             seconds=dict(pending.seconds),
             tokens=pending.tokens,
+            models=pending.models,
             errors=dict(pending.errors),
             audit=pending.audit,
         )
@@ -166,13 +168,13 @@ def _add_costs(batch: pa.RecordBatch, pending: _Pending) -> None:
         if name.startswith(records.COST):
             tier = f"tier {name.removeprefix(records.COST)}"
             cost = batch.column(name)
-            spent = float(pc.sum(cost.field("seconds")).as_py() or 0)
+            spent, computing, real, padded, operations = (
+                pc.sum(cost.field(kind)).as_py() or 0
+                for kind in ("seconds", "computing", "tokens", "padded", "operations")
+            )
             pending.seconds[tier] = pending.seconds.get(tier, 0.0) + spent
-            real, padded = pending.tokens.get(tier, (0, 0))
-            pending.tokens[tier] = [
-                real + int(pc.sum(cost.field("tokens")).as_py() or 0),
-                padded + int(pc.sum(cost.field("padded")).as_py() or 0),
-            ]
+            receipts.add(pending.tokens, tier, [real, padded])
+            receipts.add(pending.models, tier, [computing, operations])
 
 
 def dead_letters(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:

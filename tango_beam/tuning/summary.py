@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from tango_beam.summary import cores, projections
 from tango_beam.tuning.study import Outcome
 from tango_beam.tuning.ways import Chosen
 
@@ -60,8 +61,8 @@ def _whole(outcome: Outcome, output: str) -> Table:
         f"{cascade:,.0f} expected of the cascade, {alone:,.0f} of the last tier alone, sorted and "
         f"tuned: {cascade / alone:.2f} x",
     )
-    hours = {name: size / cascade / 3600 for name, size in (("1 M", 1e6), ("100 M", 1e8))}
-    table.add_row("", ", ".join(f"{name} rows: {spent:,.1f} h" for name, spent in hours.items()))
+    for name, figure, unit in projections(cascade, cores()):
+        table.add_row(name, f"{figure} {unit}" if name else f"{figure} rows: {unit}")
     if not outcome.pays:
         table.add_row("", "THE CASCADE DOES NOT PAY here: run the last tier alone (--threshold 1)")
     if outcome.void:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from tango_beam.calibration import bounds
 from tango_beam.models import parallel
 from tango_beam.models.base import Model
+from tango_beam.models.operations import of_rows
 from tango_beam.models.tokens import Tokens
 from tango_beam.tuning import rates
 
@@ -143,7 +144,7 @@ def try_all(
     way = best(measured, agreements, least)
     share = None
     if way.precision != "int8" and reference.device == "cpu":
-        operations = rates.useful(models[way.precision].network, part.lengths)
+        operations = float(of_rows(models[way.precision].network, part.lengths).sum())
         share = operations / len(part) * way.rate / rates.machine(way.precision)
     return Chosen(way, measured, agreements, outputs[way.precision], tokenizing, share)
 
