@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tango_beam import audit, batching, records, routing
+from tango_beam import audit, batching, memory, records, routing
 from tango_beam.models import parallel
 from tango_beam.models.base import Answers, Model
 from tango_beam.models.operations import of_rows
@@ -194,7 +194,20 @@ def _outputs(
     def fail(row: int, error: str) -> None:
         errors[int(rows[row])] = error
 
-    parallel.each(model.device, model.plan(tokens.lengths), lambda part: bisect(part, run, fail))
+    def attempt(part: IntArray) -> None:
+        try:
+            run(part)
+        except Exception:  # noqa: BLE001 - whatever it was, another attempt tells whose it is
+            again.append(part)
+
+    again: list[IntArray] = []
+    parallel.each(model.device, model.plan(tokens.lengths), attempt)
+    if again:
+        # One at a time, since together they may have taken more memory than there is.
+        parallel.renew()
+        memory.give_back()
+        parallel.each(model.device, [again], lambda parts: [bisect(p, run, fail) for p in parts])
+        parallel.renew()
     finite = np.isfinite(outputs).all(axis=1)
     for row in np.flatnonzero(~finite):
         errors.setdefault(int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}")

@@ -65,6 +65,18 @@ def each(device: str, parts: Sequence[T], action: Callable[[T], object]) -> None
         raise errors[0]
 
 
+def renew() -> None:
+    """Gives up the threads that `each` keeps, to be called after a failure.
+
+    A thread in which oneDNN once found no memory for a kernel never makes one again: the error that
+    its code generator keeps for every thread stays set.
+    """
+    global _pool
+    with _lock:
+        # They end when the last call that uses them does.
+        _pool = None
+
+
 def _threads() -> ThreadPoolExecutor:
     global _pool
     with _lock:
