@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,16 @@ MEMORY = {
     "network.max": 128, "managed.size": 128, "task.heap.size": 384, "task.off-heap.size": 0,
     "jvm-metaspace.size": 256, "jvm-overhead.min": 192, "jvm-overhead.max": 192,
 }  # fmt: skip
+
+# What Python workers log, a TaskManager logs for them.
+LOGGING = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = console
+appender.console.name = console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss} %-5p %c{1} %m%n
+"""
 
 
 def free_port():
@@ -57,6 +68,7 @@ class Cluster:
             "io": {"tmp": {"dirs": str(folder)}},
         }
         (folder / "config.yaml").write_text(json.dumps(config))
+        (folder / "log4j2.properties").write_text(LOGGING)
 
     def __enter__(self):
         self._java(
@@ -85,15 +97,25 @@ class Cluster:
         return self._java(main, ["-Xmx700m", "-XX:MaxDirectMemorySize=600m"], flat, held)
 
     def _java(self, main, memory, options=(), before=()):
+        logging = self.folder / "log4j2.properties"
         opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED.split()]
         command = [
-            *before, "java", *memory, *opened, "-cp", f"{self._jars}/*", main, "--configDir",
-            str(self.folder), *options,
+            *before, "java", *memory, *opened, f"-Dlog4j.configurationFile={logging}",
+            "-cp", f"{self._jars}/*", main, "--configDir", str(self.folder), *options,
         ]  # fmt: skip
         log = (self.folder / f"process-{len(self._processes)}.log").open("wb")
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._processes.append(process)
         return process
+
+    def logged(self, pattern):
+        """What a pattern's group matches in the logs of all processes, in their order."""
+        logs = sorted(self.folder.glob("process-*.log"))
+        return [
+            match.groups()
+            for log in logs
+            for match in re.finditer(pattern, log.read_text(errors="replace"))
+        ]
 
     def get(self, path):
         with urllib.request.urlopen(f"http://localhost:{self.port}{path}", timeout=10) as answer:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -110,6 +111,48 @@ def test_a_cluster_with_its_own_workers_gives_the_same_rows(
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     same(jobs.read_output(output), locally)
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Beam's worker pool, as it stands beside a TaskManager; gives its address."""
+    port = flink.free_port()
+    module = "apache_beam.runners.worker.worker_pool_main"
+    arguments = [sys.executable, "-m", module, "--service_port", str(port)]
+    log = (tmp_path / "pool").open("wb")
+    process = subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True)
+    yield f"localhost:{port}"
+    flink.kill(process)
+
+
+@pytest.mark.parametrize("kind", ["EXTERNAL", "LOOPBACK"])
+def test_workers_of_a_pool_or_of_the_driver_give_the_same_rows(
+    kind, cascade, texts, locally, jar, cluster, pool, tmp_path
+):
+    output = tmp_path / "out"
+    # One worker: two TaskManagers on one host would call their workers by the same name.
+    options = [*on_flink(jar, f"localhost:{cluster.port}"), "--parallelism", "1"]
+    options += ["--environment_type", kind]
+    options += ["--environment_config", pool] if kind == "EXTERNAL" else []
+    arguments = command(cascade, texts, output, *options)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    same(jobs.read_output(output), locally)
+
+
+@pytest.mark.parametrize(("placed", "processes", "each"), [("together", 2, 2), ("apart", 4, 1)])
+def test_a_worker_process_loads_a_model_once(
+    placed, processes, each, flink_jars, cascade, texts, jar, tmp_path
+):
+    """Not once a stage: apart, a TaskManager has a process for either tier."""
+    with flink.Cluster(flink_jars, tmp_path / "flink") as fresh:
+        options = on_flink(jar, f"localhost:{fresh.port}", "--placement", placed)
+        arguments = command(cascade, texts, tmp_path / "out", *options)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        loaded = fresh.logged(r"process (\d+) loaded (\S+): ")
+    assert len(loaded) == len(set(loaded)) == processes * each, loaded
+    assert len({process for process, _ in loaded}) == processes
 
 
 def test_a_killed_driver_does_not_stop_the_job(cascade, texts, locally, jar, cluster, tmp_path):

@@ -7,6 +7,8 @@ for the life of the process, so that every stage and every thread of a worker sh
 from __future__ import annotations
 
 import json
+import logging
+import os
 import threading
 from pathlib import Path
 
@@ -25,6 +27,8 @@ __all__ = [
     "resolve_precision",
     "vocabulary",
 ]
+
+logger = logging.getLogger(__name__)
 
 _loaded: dict[tuple, Model] = {}
 _vocabularies: dict[tuple, str] = {}
@@ -70,6 +74,7 @@ def load(
             model = _load(source, device, precision, max_length, tokenizer, revision)
             model.temperature, model.confidence, model.batch_tokens = settings
             _loaded[key] = model
+            logger.info("process %d loaded %s: %s", os.getpid(), source, describe(model))
         return _loaded[key]
 
 
