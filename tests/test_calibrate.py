@@ -17,6 +17,7 @@ from tango_beam.errors import RefusedError
 from tests import tiny
 from tests.test_classify import schema
 
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     rng = np.random.default_rng(3)
