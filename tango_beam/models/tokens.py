@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from tango_beam.models.words import Words, fits
+
 # A text is cut to this many characters a token before it is tokenized. English runs at four to
 # five; a text that turns out to need more is tokenized again, whole.
 CHARACTERS_PER_TOKEN = 16
@@ -109,6 +111,8 @@ class TextTokenizer:
         self.max_length = max_length
         self.pad_id = pad_id
         self.fingerprint = hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
+        plain = self.plain()
+        self._words = Words(plain, max_length) if fits(plain) else None
 
     def __call__(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
         """Tokenizes a string column, or two for pairs, without nulls.
@@ -119,16 +123,30 @@ class TextTokenizer:
         limit = CHARACTERS_PER_TOKEN * self.max_length
         short = _cut_long(texts, limit)
         short_pairs = None if pairs is None else _cut_long(pairs, limit)
-        encodings = self._encode(short, short_pairs)
         cut = _changed(texts, short)
         if pairs is not None:
             cut = cut | _changed(pairs, short_pairs)
+        elif self._words is not None:
+            return self._by_words(texts, short, cut)
+        encodings = self._encode(short, short_pairs)
         for row in np.flatnonzero(cut):
             if len(encodings[row].ids) < self.max_length:
                 whole = slice(row, row + 1)
                 again = self._encode(texts[whole], None if pairs is None else pairs[whole])
                 encodings[row], cut[row] = again[0], False
         return self._pack(encodings, cut, paired=pairs is not None)
+
+    def _by_words(self, texts: pa.Array, short: pa.Array, cut: npt.NDArray[np.bool_]) -> Tokens:
+        assert self._words is not None
+        found = Tokens(*self._words(short.cast(pa.string())))
+        if not cut.any():
+            return found
+        whole = cut & (found.lengths < self.max_length)
+        again = Tokens(*self._words(texts.filter(pa.array(whole)).cast(pa.string())))
+        order = np.arange(len(found))
+        order[whole] = len(found) + np.arange(len(again))
+        joined = _joined(found, again).take(order)
+        return Tokens(joined.ids, joined.offsets, joined.truncated | (cut & ~whole))
 
     def plain(self) -> Tokenizer:
         """The tokenizer without truncation."""
@@ -158,6 +176,15 @@ class TextTokenizer:
             second = np.array([len(e.ids) - sum(e.type_ids) for e in encodings], np.int32)
         flat = np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1]))
         return Tokens(flat, offsets, truncated, second)
+
+
+def _joined(first: Tokens, second: Tokens) -> Tokens:
+    """The rows of one behind those of the other."""
+    return Tokens(
+        np.concatenate([first.ids, second.ids]),
+        np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+        np.concatenate([first.truncated, second.truncated]),
+    )
 
 
 def _cut_long(texts: pa.Array, limit: int) -> pa.Array:
