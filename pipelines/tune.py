@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from tango_beam import command_line
 from tango_beam.command_line import DONE, Parser
 
 DESCRIPTION = """\
-Measures each tier of a cascade on a sample of your own corpus, over batch size and precision (fp32,
-bf16, and int8 for transformers), and writes a cascade directory with the fastest way that still
-answers as fp32 does: the exact lower bound of its agreement is at least --min_agreement.
+Measures each tier of a cascade on a sample of your own corpus, over batch size, precision (fp32,
+bf16, and int8 for transformers), backend (torch, and ONNX Runtime with the extra `onnx`), threads
+and worker processes, and writes a cascade directory with the fastest way that still answers as fp32
+does: the exact lower bound of its agreement is at least --min_agreement.
 
   python -m pipelines.tune --input 'corpus/*.parquet' --output tuned
   python -m pipelines.calibrate --input 'corpus/*.parquet' --cascade tuned --output mine
@@ -51,6 +53,10 @@ def parser() -> Parser:
     add("min_agreement", "with fp32's answers, by its lower bound")
     add("delta", "level of that bound")
     add("seed", "of the sample")
+    result.add_argument(
+        "--no_processes", dest="processes", action="store_false", default=argparse.SUPPRESS,
+        help="do not try worker processes, of which each loads the models",
+    )  # fmt: skip
     result.add_argument("--output", required=True, metavar="DIR", help="the new cascade directory")
     result.add_argument("--verbose", action="store_true")
     return result

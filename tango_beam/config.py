@@ -15,6 +15,7 @@ from tango_beam.errors import RefusedError
 
 CASCADE_FILE = "cascade.json"
 PRECISIONS = ("fp32", "bf16", "int8")
+BACKENDS = ("torch", "onnx")
 EMBEDDED = Path(__file__).parent / "cascades"
 # What moves a score: weights, configuration, tokenizer. Cards and training logs do not.
 _SCORING_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
@@ -37,6 +38,8 @@ class TierConfig:
         that all workers load one.
       precision: `fp32`, `bf16` or `int8`, where the tier has one of its own; None for the run's.
       batch_tokens: padded tokens in a micro-batch; None for what suits the family.
+      backend: `torch`, the default, or `onnx` (transformers on a processor).
+      threads: for torch to score one micro-batch with, on a processor; None for one.
     """
 
     source: str
@@ -49,6 +52,8 @@ class TierConfig:
     revision: str | None = None
     precision: str | None = None
     batch_tokens: int | None = None
+    backend: str | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -68,17 +73,18 @@ class TierConfig:
             raise RefusedError(
                 f"tier {self.source}: expected max_length of at least 3, found {self.max_length}"
             )
-        for name in ("batch_rows", "batch_tokens"):
+        for name in ("batch_rows", "batch_tokens", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RefusedError(
                     f"tier {self.source}: expected {name} of at least 1, found {value}"
                 )
-        if self.precision not in (None, *PRECISIONS):
-            raise RefusedError(
-                f"tier {self.source}: expected a precision of {', '.join(PRECISIONS)}, found "
-                f"{self.precision!r}"
-            )
+        for name, known in (("precision", PRECISIONS), ("backend", BACKENDS)):
+            value = getattr(self, name)
+            if value not in (None, *known):
+                raise RefusedError(
+                    f"tier {self.source}: expected a {name} of {', '.join(known)}, found {value!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,9 @@ class CascadeConfig:
         return replace(self, tiers=tiers)
 
     def without_precisions(self) -> CascadeConfig:
-        """The same cascade, every tier computed in the run's precision."""
-        return replace(self, tiers=tuple(replace(tier, precision=None) for tier in self.tiers))
+        """The same cascade, every tier computed by torch in the run's precision."""
+        tiers = tuple(replace(tier, precision=None, backend=None) for tier in self.tiers)
+        return replace(self, tiers=tiers)
 
     def scoring_fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over all that moves a score; thresholds are left out."""
@@ -155,6 +162,9 @@ class CascadeConfig:
         """All that moves a score, by name; what `scoring_fingerprint` is taken of."""
         own = [tier.precision for tier in self.tiers]
         stated: dict[str, Any] = {"precisions": own} if any(own) else {}
+        backends = [tier.backend or "torch" for tier in self.tiers]
+        if {*backends} != {"torch"}:
+            stated["backends"] = backends
         if "int8" in (precision, *own):
             stated["int8"] = int8_features()
         return {
@@ -188,6 +198,15 @@ def int8_features() -> list[str]:
                 found = set(line.partition(":")[2].split())
                 break
     return [platform.machine(), *sorted(wanted & found)]
+
+
+def int8_is_whole() -> bool:
+    """Whether sums of products of uint8 and int8 are exact here.
+
+    Without an instruction that adds them up in 32 bits they saturate at 16, unless one side is kept
+    to seven bits.
+    """
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & {*int8_features()})
 
 
 def _folders(tier: TierConfig) -> list[str]:

@@ -201,7 +201,7 @@ def _outputs(
             again.append(part)
 
     again: list[IntArray] = []
-    parallel.each(model.device, model.plan(tokens.lengths), attempt)
+    parallel.each(model.device, model.plan(tokens.lengths), attempt, model.threads)
     if again:
         # One at a time, since together they may have taken more memory than there is.
         parallel.renew()

@@ -57,6 +57,8 @@ def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
         tokenizer=at_hand(tier.tokenizer),
         revision=None if remote else tier.revision,
         batch_tokens=tier.batch_tokens,
+        backend=tier.backend,
+        threads=tier.threads,
     )
 
 

@@ -12,11 +12,12 @@ from pipelines import calibrate, classify, tune
 from tango_beam import models
 from tango_beam.config import load_cascade
 from tango_beam.errors import RefusedError
-from tango_beam.models import operations
+from tango_beam.models import operations, parallel
 from tango_beam.tuning import ways
 from tango_beam.tuning.ways import Agreement, Measured
 from tests import jobs, tiny
 
+SETTINGS = ("precision", "batch_tokens", "backend", "threads")
 OPTIONS = ("--rounds", "1", "--timed_rows", "64", "--sample_rows", "900")
 
 
@@ -39,26 +40,32 @@ def test_every_way_is_measured_and_the_fastest_that_agrees_is_written(tuned):
     found = json.loads((tuned / "_tune.json").read_text())
     assert [set(tier["agreements"]) for tier in found["tiers"]] == [
         {"fp32", "bf16"},
-        {"fp32", "bf16", "int8"},
+        {"fp32", "bf16", "int8", "onnx fp32", "onnx int8"},
     ]
     cascade = load_cascade(str(tuned))
     for tier, measured in zip(cascade.tiers, found["tiers"], strict=True):
         allowed = [
             way
             for way in measured["measured"]
-            if measured["agreements"][way["precision"]]["bound"] >= 0.995
-            or way["precision"] == "fp32"
+            if measured["agreements"][Measured(**way).name]["bound"] >= 0.995
+            or Measured(**way).name == "fp32"
         ]
         fastest = max(allowed, key=lambda way: way["rate"])
-        assert (tier.precision, tier.batch_tokens) == (
-            fastest["precision"],
-            fastest["batch_tokens"],
-        )
+        chosen = {name: getattr(tier, name) for name in SETTINGS}
+        assert chosen == {name: fastest[name] for name in SETTINGS}
         assert measured["agreements"]["fp32"]["differ"] == 0
     assert (tuned / "throughput.png").stat().st_size > 1000
     assert found["pays"] == (
         found["rows_a_second"]["cascade"] > found["rows_a_second"]["last_tier_alone"]
     )
+
+
+def test_worker_processes_stand_beside_one_process_on_all_cores(tuned):
+    found = json.loads((tuned / "_tune.json").read_text())["workers"]
+    cores = parallel.workers()
+    expected = [(1, cores), (cores, 1)] if cores > 1 else []
+    assert [(one["processes"], one["cores"]) for one in found] == expected
+    assert all(one["rate"] > 0 for one in found)
 
 
 def test_the_job_runs_what_was_tuned(tuned, corpus, tmp_path):

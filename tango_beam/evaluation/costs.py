@@ -223,7 +223,8 @@ def _run(stage: Stage, texts: LabelledTexts, rows: IntArray, *, tokenize: bool) 
 
 def _score(model: Model, tokens: Tokens) -> None:
     parts = model.plan(tokens.lengths)
-    parallel.each(model.device, parts, lambda part: model.decode(model.forward(tokens, part)))
+    action = lambda part: model.decode(model.forward(tokens, part))  # noqa: E731
+    parallel.each(model.device, parts, action, model.threads)
 
 
 def _later(stages: list[Stage], texts: LabelledTexts, rows: IntArray) -> None:

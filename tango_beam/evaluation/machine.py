@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from tango_beam.summary import cores
+
 
 def facts(device: str, precision: str) -> dict[str, Any]:
     """Processor, cores, versions and load, as JSON holds them.
@@ -19,7 +21,7 @@ def facts(device: str, precision: str) -> dict[str, Any]:
 
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "accelerator": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -29,13 +31,6 @@ def facts(device: str, precision: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

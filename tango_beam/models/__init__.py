@@ -11,11 +11,16 @@ import logging
 import os
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tango_beam import memory
+from tango_beam.config import int8_is_whole
 from tango_beam.models.base import Answers, Model, describe
 from tango_beam.models.bilstm_config import MODEL_TYPE
 from tango_beam.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from tango_beam.models.transformer import Transformer
 
 __all__ = [
     "Answers",
@@ -46,6 +51,8 @@ def load(
     tokenizer: str | None = None,
     revision: str | None = None,
     batch_tokens: int | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
 ) -> Model:
     """Loads a checkpoint, or returns the copy that this process holds already.
 
@@ -60,6 +67,8 @@ def load(
       tokenizer: folder of the tokenizer, where it is not `source`.
       revision: commit of a Hugging Face id.
       batch_tokens: padded tokens in a micro-batch; what suits the family by default.
+      backend: `torch`, the default, or `onnx` (transformers on a processor, fp32 or int8).
+      threads: for torch to score one micro-batch with; one by default.
 
     Raises:
       ValueError: a checkpoint that does not fit; OSError: one that is not there.
@@ -67,12 +76,12 @@ def load(
     memory.bound_kernels()
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    settings = (temperature, confidence, batch_tokens)
-    key = (source, device, precision, max_length, tokenizer, revision, *settings)
+    settings = (temperature, confidence, batch_tokens, threads or 1)
+    key = (source, device, precision, max_length, tokenizer, revision, backend, *settings)
     with _lock:
         if key not in _loaded:
-            model = _load(source, device, precision, max_length, tokenizer, revision)
-            model.temperature, model.confidence, model.batch_tokens = settings
+            model = _load(source, device, precision, max_length, tokenizer, revision, backend)
+            model.temperature, model.confidence, model.batch_tokens, model.threads = settings
             _loaded[key] = model
             logger.info("process %d loaded %s: %s", os.getpid(), source, describe(model))
         return _loaded[key]
@@ -85,7 +94,14 @@ def _load(
     max_length: int | None,
     tokenizer: str | None,
     revision: str | None,
+    backend: str | None,
 ) -> Model:
+    onnx = backend == "onnx"
+    if onnx and (device != "cpu" or model_type(source) == MODEL_TYPE):
+        raise ValueError(
+            f"{source}: expected a transformer on a processor for backend onnx, found "
+            f"{model_type(source)} on {device}"
+        )
     # The families import here: torch and transformers take seconds, and only workers need them.
     if model_type(source) == MODEL_TYPE:
         from tango_beam.models import bilstm
@@ -99,11 +115,25 @@ def _load(
         )
     from tango_beam.models import transformer
 
+    computed = "fp32" if onnx else precision
     model = transformer.load_transformer(
-        source, device=device, precision=precision, max_length=max_length, revision=revision
+        source, device=device, precision=computed, max_length=max_length, revision=revision
     )
+    if onnx:
+        return _through_onnx(source, model, precision)
     model.pack()
     return model
+
+
+def _through_onnx(source: str, model: Transformer, precision: str) -> Model:
+    from tango_beam.models import onnx
+
+    if not onnx.is_installed():
+        raise ValueError(
+            f"{source}: expected onnx and onnxruntime for backend onnx, found neither or one; "
+            "pip install 'tango-beam[onnx]'"
+        )
+    return onnx.OnnxTransformer(model, int8=precision == "int8", whole=int8_is_whole())
 
 
 def vocabulary(

@@ -43,6 +43,7 @@ class Model(Protocol):
     temperature: float
     confidence: str
     batch_tokens: int | None
+    threads: int
 
     @property
     def network(self) -> Any:
@@ -94,6 +95,7 @@ class Classifier:
       temperature: divides the logits before the softmax (Guo et al., 2017).
       confidence: kind of confidence, see `routing.confidence`.
       batch_tokens: padded tokens in a micro-batch; None for what suits the family.
+      threads: for torch to score one micro-batch with, on a processor.
     """
 
     labels: tuple[str, ...]
@@ -102,6 +104,7 @@ class Classifier:
     temperature: float = 1.0
     confidence: str = "max_softmax"
     batch_tokens: int | None = None
+    threads: int = 1
 
     @property
     def vocabulary(self) -> str:

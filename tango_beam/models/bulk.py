@@ -60,7 +60,7 @@ def _fill(outputs: npt.NDArray[np.float32], model: Model, tokens: Tokens) -> Non
     def run(rows: npt.NDArray[np.int64]) -> None:
         outputs[rows] = model.forward(tokens, rows)
 
-    parallel.each(model.device, model.plan(tokens.lengths), run)
+    parallel.each(model.device, model.plan(tokens.lengths), run, model.threads)
 
 
 def _column(texts: Sequence[str] | pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ loaded, as oneDNN's products want them; biases and activations are computed with
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from tango_beam.config import int8_is_whole
 from tango_beam.models.tokens import Tokens
 
 IntArray = npt.NDArray[np.int64]
@@ -69,7 +71,7 @@ class Product:
         self._after: tuple[str, list, str] = name, [], variant
         self._weight = torch.cat([layer.weight.detach() for layer in layers])
         self._bias = torch.cat([layer.bias.detach() for layer in layers])
-        self._int8 = _quantized(self._weight, self._bias) if int8 else None
+        self._int8 = _Int8Product(self._weight, self._bias) if int8 else None
         self._laid_out = not int8 and _has_onednn(self._weight.dtype)
         if int8:
             self._weight = self._weight.new_empty(0)
@@ -90,10 +92,38 @@ class Product:
         return self._activation(found) if self._activation else found
 
 
-def _quantized(weight: torch.Tensor, bias: torch.Tensor) -> torch.nn.Module:
-    layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight, layer.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
-    return quantized(torch.nn.Sequential(layer))[0]
+class _Int8Product:
+    """A linear layer in int8: weights by channel, inputs by micro-batch.
+
+    As `torch.ao.quantization.quantize_dynamic` has it, but on oneDNN, and with all eight bits of
+    the inputs where the processor has the instruction: torch's own modules keep to seven anywhere,
+    which changed 33 of 2,372 answers of the embedded second tier instead of 12.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        scales = weight.abs().amax(dim=1).clamp(min=1e-8).double() / 127
+        zeros = torch.zeros(len(scales), dtype=torch.int64)
+        with _int8_engine():
+            channels = torch.quantize_per_channel(weight.float(), scales, zeros, 0, torch.qint8)
+            self._packed = torch.ops.quantized.linear_prepack(channels, bias.float())
+        self._seven_bits = not int8_is_whole()
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic(states, self._packed, self._seven_bits)
+
+
+@contextlib.contextmanager
+def _int8_engine() -> Iterator[None]:
+    """The library that int8 weights are laid out for: oneDNN where torch has it."""
+    kept = torch.backends.quantized.engine
+    if "onednn" in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = "onednn"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch names torchao as its successor, no part of it
+            yield
+    finally:
+        torch.backends.quantized.engine = kept
 
 
 def quantized(network: Any) -> Any:
@@ -104,8 +134,7 @@ def quantized(network: Any) -> Any:
     """
     from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch names torchao as its successor, which is no part
+    with _int8_engine():
         return quantize_dynamic(network, {torch.nn.Linear: per_channel_dynamic_qconfig})
 
 

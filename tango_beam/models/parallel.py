@@ -1,4 +1,4 @@
-"""Scores micro-batches side by side: one thread each, as many as there are cores.
+"""Scores micro-batches side by side: one thread each, unless told otherwise, on every core.
 
 Two micro-batches on one core each take less time than one after the other on both: nothing waits
 at the end of every operation, and the Python between them runs meanwhile.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _limit: int | None = None
-_pool: tuple[int, ThreadPoolExecutor] | None = None
+_pool: tuple[int, int, ThreadPoolExecutor] | None = None
 
 
 def limit(workers: int | None) -> None:
@@ -26,12 +26,17 @@ def limit(workers: int | None) -> None:
 
 
 def workers() -> int:
-    """How many micro-batches this process scores at once on a processor.
+    """How many cores this process scores on.
 
     Every core that the process may use unless `limit` says otherwise; torch heeds OMP_NUM_THREADS
     and the process's affinity.
     """
     return _limit or _cores()
+
+
+def slots(threads: int = 1) -> int:
+    """How many micro-batches this process scores at once, where each takes so many threads."""
+    return max(1, workers() // threads)
 
 
 @cache
@@ -42,7 +47,7 @@ def _cores() -> int:
     return torch.get_num_threads()
 
 
-def each(device: str, parts: Sequence[T], action: Callable[[T], object]) -> None:
+def each(device: str, parts: Sequence[T], action: Callable[[T], object], threads: int = 1) -> None:
     """Calls `action` on every part; on a processor side by side, the last ones first.
 
     Args:
@@ -50,6 +55,7 @@ def each(device: str, parts: Sequence[T], action: Callable[[T], object]) -> None
       parts: micro-batches from short to long, so that the long ones begin first and none is left
         to run alone at the end.
       action: safe to call from several threads.
+      threads: that torch may use for one call.
 
     Raises:
       Exception: the first that a call raised, once the others have ended.
@@ -59,7 +65,7 @@ def each(device: str, parts: Sequence[T], action: Callable[[T], object]) -> None
             action(part)
         return
     # Whoever stops early must not leave a thread writing into what it gave up.
-    futures = [_threads().submit(action, part) for part in reversed(parts)]
+    futures = [_threads(threads).submit(action, part) for part in reversed(parts)]
     errors = [error for error in [future.exception() for future in futures] if error]
     if errors:
         raise errors[0]
@@ -77,17 +83,18 @@ def renew() -> None:
         _pool = None
 
 
-def _threads() -> ThreadPoolExecutor:
+def _threads(each: int) -> ThreadPoolExecutor:
     global _pool
     with _lock:
-        count = workers()
-        if _pool is None or _pool[0] != count:
-            _pool = count, ThreadPoolExecutor(count, "tier", initializer=_alone)
-        return _pool[1]
+        count = slots(each)
+        if _pool is None or _pool[:2] != (count, each):
+            pool = ThreadPoolExecutor(count, "tier", initializer=_bound, initargs=(each,))
+            _pool = count, each, pool
+        return _pool[2]
 
 
-def _alone() -> None:
-    """Keeps a thread's operations on the thread itself."""
+def _bound(threads: int) -> None:
+    """Keeps a thread's operations on the thread itself, or on so many."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)

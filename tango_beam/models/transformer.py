@@ -38,7 +38,7 @@ class Transformer(Classifier):
         self.backend = tokenizer
         self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
         self.tokenizer = _text_tokenizer(config, tokenizer, max_length)
-        self._segments = "token_type_ids" in tokenizer.model_input_names
+        self.segments = "token_type_ids" in tokenizer.model_input_names
         self.device, self.precision = device, precision
         self.network = network.to(device).eval()
         self._parameters = super().parameters
@@ -65,25 +65,21 @@ class Transformer(Classifier):
         return np.maximum(lengths, 1) if self._packed else super().padded(lengths)
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        budget = 1 << 16 if self.device == "cuda" else 1 << 12
-        budget = self.batch_tokens or budget
+        usual = 1 << 16 if self.device == "cuda" else 1 << 12
+        # Inputs share one scale in int8: fewer of them are closer to each other, and fit a cache.
+        usual = 1 << 10 if self.precision == "int8" else usual
+        budget = self.batch_tokens or usual
         if self._packed:
-            return batching.plan_packed(lengths, budget, multiple=parallel.workers())
+            return batching.plan_packed(lengths, budget, multiple=parallel.slots(self.threads))
         return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
 
     @torch.inference_mode()
     def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         if self._packed:
             return self._packed(tokens, rows, self.tokenizer.pad_id)
-        ids = tokens.padded(rows, self.tokenizer.pad_id)
-        lengths = tokens.lengths[rows]
-        inputs = {"input_ids": ids}
-        column = np.arange(ids.shape[1])
-        if (lengths != ids.shape[1]).any():
-            inputs["attention_mask"] = (column < lengths[:, None]).astype(np.int64)
-        if self._segments and tokens.second is not None:
-            second = (column >= tokens.second[rows][:, None]) & (column < lengths[:, None])
-            inputs["token_type_ids"] = second.astype(np.int64)
+        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self.segments)
+        if inputs["attention_mask"].all():
+            del inputs["attention_mask"]
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
         return self.network(**tensors).logits.float().cpu().numpy()
 
@@ -99,6 +95,28 @@ class Transformer(Classifier):
         self.network.to(dtype).save_pretrained(folder)
         self.network.to(kept)
         self.backend.save_pretrained(folder)
+
+
+def padded_inputs(
+    tokens: Tokens, rows: npt.NDArray[np.int64], pad_id: int, segments: bool
+) -> dict[str, npt.NDArray[np.int64]]:
+    """What a network is called with, by name: int64, shape [rows, longest].
+
+    Args:
+      tokens: of all rows.
+      rows: of the micro-batch.
+      pad_id: fills rows up.
+      segments: whether the network is told first from second texts.
+    """
+    ids, lengths = tokens.padded(rows, pad_id), tokens.lengths[rows]
+    column = np.arange(ids.shape[1])
+    inputs = {"input_ids": ids, "attention_mask": (column < lengths[:, None]).astype(np.int64)}
+    if segments:
+        second = np.zeros_like(ids)
+        if tokens.second is not None:
+            second[:] = (column >= tokens.second[rows][:, None]) & (column < lengths[:, None])
+        inputs["token_type_ids"] = second
+    return inputs
 
 
 def readable_length(config: Any, tokenizer: Any) -> int:

@@ -19,11 +19,13 @@ from tango_beam.config import CascadeConfig, TierConfig, save_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.evaluation import machine
 from tango_beam.io import inputs, sample
+from tango_beam.models import parallel
 from tango_beam.models.base import Model
 from tango_beam.models.bilstm_config import MODEL_TYPE
 from tango_beam.options import Options as JobOptions
 from tango_beam.routing import is_complex
 from tango_beam.tier import Compute
+from tango_beam.tuning import processes as worker_processes
 from tango_beam.tuning import ways
 from tango_beam.tuning.ways import Chosen
 
@@ -50,6 +52,7 @@ class Settings:
     seed: int = 0
     max_length: int | None = None
     device: str = "auto"
+    processes: bool = True
 
     def __post_init__(self) -> None:
         for name in ("sample_rows", "timed_rows", "rounds"):
@@ -71,6 +74,21 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Processes that share a machine's cores, and what a cascade does in them.
+
+    Attributes:
+      processes: how many.
+      cores: on which each scores.
+      rate: rows a second expected of the cascade in all of them, tokenization included.
+    """
+
+    processes: int
+    cores: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of it.
 
@@ -81,6 +99,7 @@ class Outcome:
       escalated: share of the sample that the first tier sends on at its threshold.
       rates: rows a second expected of the cascade, and of the last tier alone at its best.
       void: the cascade had a certificate.
+      workers: one process on all cores, and one on each; none where there is one core, or a GPU.
     """
 
     cascade: CascadeConfig
@@ -89,6 +108,7 @@ class Outcome:
     escalated: float
     rates: tuple[float, float]
     void: bool
+    workers: tuple[Workers, ...] = ()
 
     @property
     def pays(self) -> bool:
@@ -122,6 +142,8 @@ def run(settings: Settings) -> Outcome:
         tiers.append(_tune(tier, device, texts, pairs, settings))
     tuned = _tuned(cascade, tiers)
     outcome = _outcome(cascade, tuned, tiers, device, len(texts))
+    if settings.processes and device == "cpu":
+        outcome = replace(outcome, workers=_workers(outcome, texts, pairs, settings))
     folder = Path(settings.output)
     folder.mkdir(parents=True, exist_ok=True)
     save_cascade(store.bring(tuned, folder), folder)
@@ -152,13 +174,7 @@ def _texts(settings: Settings) -> tuple[pa.Array, pa.Array | None]:
 def _tune(
     tier: TierConfig, device: str, texts: pa.Array, pairs: pa.Array | None, settings: Settings
 ) -> Chosen:
-    names = ["fp32", "bf16"]
-    if device == "cpu" and models.model_type(tier.source) != MODEL_TYPE:
-        names.append("int8")
-    loaded: dict[str, Model] = {}
-    for name in names:
-        bare = replace(tier, precision=None, batch_tokens=None)
-        (loaded[name],) = job.load_tiers(_alone(bare), Compute(device, name))
+    loaded = _load(tier, device)
     return ways.try_all(
         loaded,
         texts,
@@ -171,13 +187,37 @@ def _tune(
     )
 
 
+def _load(tier: TierConfig, device: str) -> dict[tuple[str, str], Model]:
+    """The tier in every way that its family and this machine allow."""
+    names = [("torch", "fp32"), ("torch", "bf16")]
+    if device == "cpu" and models.model_type(tier.source) != MODEL_TYPE:
+        names += [("torch", "int8"), ("onnx", "fp32"), ("onnx", "int8")]
+    loaded: dict[tuple[str, str], Model] = {}
+    for backend, precision in names:
+        own = replace(tier, precision=None, batch_tokens=None, backend=backend, threads=None)
+        try:
+            (loaded[backend, precision],) = job.load_tiers(_alone(own), Compute(device, precision))
+        except RefusedError as error:
+            # What torch cannot load is no tier; what cannot be exported is one without onnx.
+            if backend == "torch":
+                raise
+            logger.info("without %s: %s", ways.kind(backend, precision), error)
+    return loaded
+
+
 def _alone(tier: TierConfig) -> CascadeConfig:
     return CascadeConfig((replace(tier, threshold=None),), ())
 
 
 def _tuned(cascade: CascadeConfig, tiers: list[Chosen]) -> CascadeConfig:
     changed = (
-        replace(tier, precision=found.way.precision, batch_tokens=found.way.batch_tokens)
+        replace(
+            tier,
+            precision=found.way.precision,
+            batch_tokens=found.way.batch_tokens,
+            backend=found.way.backend,
+            threads=found.way.threads,
+        )
         for tier, found in zip(cascade.tiers, tiers, strict=True)
     )
     return replace(cascade, tiers=tuple(changed), certificate=None)
@@ -198,6 +238,34 @@ def _outcome(
     alone = tiers[-1].seconds + tiers[-1].seconds_tokenizing
     void = before.certificate is not None
     return Outcome(tuned, tiers, rows, escalated, (1 / cost, 1 / alone), void)
+
+
+def _workers(
+    outcome: Outcome, texts: pa.Array, pairs: pa.Array | None, settings: Settings
+) -> tuple[Workers, ...]:
+    """One process with a thread on each core beside a process on each core."""
+    cores = parallel.workers()
+    if cores < 2:
+        return ()
+    some = slice(0, settings.timed_rows)
+    found = []
+    for processes, each in ((1, cores), (cores, 1)):
+        logger.info("worker processes: %d of %d cores", processes, each)
+        seconds, reached = 0.0, 1.0
+        for tier in outcome.cascade.tiers:
+            own = replace(tier, threads=min(tier.threads or 1, each))
+            rate = worker_processes.rate(
+                own,
+                texts[some],
+                None if pairs is None else pairs[some],
+                processes=processes,
+                cores=each,
+                rounds=settings.rounds,
+            )
+            seconds += reached / rate
+            reached = outcome.escalated
+        found.append(Workers(processes, each, 1 / seconds))
+    return tuple(found)
 
 
 def _same_vocabulary(one: TierConfig, other: TierConfig) -> bool:
@@ -228,4 +296,5 @@ def describe(outcome: Outcome, settings: Settings, device: str) -> dict[str, Any
         "escalated": outcome.escalated,
         "rows_a_second": {"cascade": outcome.rates[0], "last_tier_alone": outcome.rates[1]},
         "pays": outcome.pays,
+        "workers": [asdict(workers) for workers in outcome.workers],
     }

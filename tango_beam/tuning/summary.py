@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tango_beam.summary import cores, projections
 from tango_beam.tuning.study import Outcome
-from tango_beam.tuning.ways import Chosen
+from tango_beam.tuning.ways import Chosen, Measured
 
 PLOT = "throughput.png"
 
@@ -28,17 +28,28 @@ def _tier(number: int, found: Chosen) -> Table:
     for budget in budgets:
         table.add_column(f"{budget:,}", justify="right")
     table.add_column("as fp32 answers, at least", justify="right")
-    for name, agreement in found.agreements.items():
-        rates = {way.batch_tokens: way for way in found.measured if way.precision == name}
+    for label, ways in lines(found):
+        rates = {way.batch_tokens: way for way in ways}
         cells = [
             f"[bold]{rates[at].rate:,.0f}[/]"
             if rates[at] == found.way
             else f"{rates[at].rate:,.0f}"
             for at in budgets
         ]
+        agreement = found.agreements[ways[0].name]
         proof = f"{agreement.bound:.2%} ({agreement.differ} of {agreement.rows:,} differ)"
-        table.add_row(name, *cells, "" if name == "fp32" else proof)
+        shown = ways[0].name != "fp32" and ways[0].threads == 1
+        table.add_row(label, *cells, proof if shown else "")
     return table
+
+
+def lines(found: Chosen) -> list[tuple[str, list[Measured]]]:
+    """What was measured of a tier, by what it was measured of, batch sizes in order."""
+    made: dict[str, list[Measured]] = {}
+    for way in sorted(found.measured, key=lambda way: way.batch_tokens):
+        threads = "" if way.threads == 1 else f", {way.threads} threads"
+        made.setdefault(way.name + threads, []).append(way)
+    return list(made.items())
 
 
 def _whole(outcome: Outcome, output: str) -> Table:
@@ -51,8 +62,9 @@ def _whole(outcome: Outcome, output: str) -> Table:
             share = f"; {found.useful_share:.0%} of the machine's rate, no padding counted"
         table.add_row(
             f"tier {number}",
-            f"{found.way.precision}, {found.way.batch_tokens:,} padded tokens at a time: the "
-            f"fastest that answers as fp32 does often enough{share}",
+            f"{found.way.name}, {found.way.batch_tokens:,} padded tokens and {found.way.threads} "
+            f"thread{'s' * (found.way.threads > 1)} to a micro-batch: the fastest that answers as "
+            f"fp32 does often enough{share}",
         )
     cascade, alone = outcome.rates
     table.add_row("escalated", f"{outcome.escalated:.1%} of the sample at the cascade's threshold")
@@ -61,6 +73,14 @@ def _whole(outcome: Outcome, output: str) -> Table:
         f"{cascade:,.0f} expected of the cascade, {alone:,.0f} of the last tier alone, sorted and "
         f"tuned: {cascade / alone:.2f} x",
     )
+    for workers in outcome.workers:
+        best = workers == max(outcome.workers, key=lambda one: one.rate)
+        table.add_row(
+            "workers" if workers is outcome.workers[0] else "",
+            f"{workers.processes} process{'es' * (workers.processes > 1)} of {workers.cores} "
+            f"core{'s' * (workers.cores > 1)}: {workers.rate:,.0f} rows a second"
+            f"{' (fastest)' * best}",
+        )
     for name, figure, unit in projections(cascade, cores()):
         table.add_row(name, f"{figure} {unit}" if name else f"{figure} rows: {unit}")
     if not outcome.pays:
@@ -80,11 +100,9 @@ def plot(outcome: Outcome, folder: Path) -> Path | None:
     figure = Figure(figsize=(5 * len(outcome.tiers), 3.6), layout="constrained")
     panels = figure.subplots(1, len(outcome.tiers), squeeze=False)[0]
     for number, (panel, found) in enumerate(zip(panels, outcome.tiers, strict=True), start=1):
-        for name in found.agreements:
-            ways = sorted(
-                (way.batch_tokens, way.rate) for way in found.measured if way.precision == name
-            )
-            panel.plot(*zip(*ways, strict=True), marker="o", label=name)
+        for label, ways in lines(found):
+            budgets, rates = zip(*((way.batch_tokens, way.rate) for way in ways), strict=True)
+            panel.plot(budgets, rates, marker="o", label=label)
         panel.plot(found.way.batch_tokens, found.way.rate, "o", ms=12, mfc="none", mec="black")
         panel.set_xscale("log", base=2)
         panel.set_ylim(bottom=0)

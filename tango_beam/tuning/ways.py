@@ -6,6 +6,7 @@ import logging
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -32,17 +33,31 @@ class Measured:
       batch_tokens: padded tokens in a micro-batch.
       rate: rows a second, tokenization apart; the median of the rounds.
       padding: padded over real tokens.
+      backend: `torch` or `onnx`.
+      threads: that score one micro-batch; as many are scored side by side as that leaves cores for.
     """
 
     precision: str
     batch_tokens: int
     rate: float
     padding: float
+    backend: str = "torch"
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """What decides the scores, as people call it: `bf16`, `onnx int8`."""
+        return kind(self.backend, self.precision)
+
+
+def kind(backend: str, precision: str) -> str:
+    """What decides the scores of a tier, as people call it."""
+    return precision if backend == "torch" else f"{backend} {precision}"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a precision gives fp32's answer.
+    """How often another precision or backend gives the answer of torch in fp32.
 
     Attributes:
       rows: compared.
@@ -62,7 +77,7 @@ class Chosen:
     Attributes:
       way: the fastest whose agreement is high enough.
       measured: every way, in the order in which they were tried.
-      agreements: by precision; fp32 agrees with itself.
+      agreements: by `Measured.name`; fp32 agrees with itself.
       outputs: logits of the way that was chosen, shape [rows, labels].
       seconds_tokenizing: a row.
       useful_share: useful FLOP/s over the machine's in that precision; None for int8.
@@ -90,17 +105,13 @@ def agreement(
 
 
 def best(measured: Sequence[Measured], agreements: dict[str, Agreement], least: float) -> Measured:
-    """The fastest way whose precision agrees with fp32 on the share `least`; fp32 always may."""
-    allowed = [
-        way
-        for way in measured
-        if way.precision == "fp32" or agreements[way.precision].bound >= least
-    ]
+    """The fastest way whose answers agree with fp32's on the share `least`; fp32 always may."""
+    allowed = [way for way in measured if way.name == "fp32" or agreements[way.name].bound >= least]
     return max(allowed, key=lambda way: way.rate)
 
 
 def try_all(
-    models: dict[str, Model],
+    models: dict[tuple[str, str], Model],
     texts: pa.Array,
     pairs: pa.Array | None,
     *,
@@ -110,10 +121,12 @@ def try_all(
     least: float,
     delta: float,
 ) -> Chosen:
-    """Measures every precision at every budget, in turns, and picks the fastest that agrees.
+    """Measures every backend and precision at every budget, in turns, and picks the fastest.
+
+    The fastest whose answers agree is then measured with more threads to a micro-batch, too.
 
     Args:
-      models: the tier by precision, fp32 among them.
+      models: the tier by backend and precision, `("torch", "fp32")` among them.
       texts: the sample; every row is compared with fp32.
       pairs: the second texts, for tasks on pairs.
       budgets: padded tokens in a micro-batch.
@@ -122,31 +135,62 @@ def try_all(
       least: share of rows that must agree with fp32, by its lower bound.
       delta: level of that bound.
     """
-    reference = models["fp32"]
+    reference = models["torch", "fp32"]
     tokens = reference.tokenize(texts, pairs)
     tokenizing = rates.seconds_of(lambda: reference.tokenize(texts, pairs)) / len(texts)
-    outputs = {name: _logits(model, tokens) for name, model in models.items()}
+    outputs = {kind(*name): _logits(model, tokens) for name, model in models.items()}
     agreements = {name: agreement(found, outputs["fp32"], delta) for name, found in outputs.items()}
     part = tokens.take(np.arange(min(timed_rows, len(tokens))))
-    seconds: dict[tuple[str, int], list[float]] = {}
-    padding: dict[tuple[str, int], float] = {}
-    for number in range(rounds):
-        for budget in budgets:
-            for name, model in models.items():
-                spent, ratio = _timed(model, part, budget)
-                seconds.setdefault((name, budget), []).append(spent)
-                padding[name, budget] = ratio
-        logger.info("round %d of %d", number + 1, rounds)
-    measured = [
-        Measured(name, budget, len(part) / statistics.median(spent), padding[name, budget])
-        for (name, budget), spent in seconds.items()
-    ]
+    measured = _measure(models, part, budgets, [1], rounds)
     way = best(measured, agreements, least)
+    if more := _threads(reference.device, way):
+        again = {(way.backend, way.precision): models[way.backend, way.precision]}
+        measured += _measure(again, part, budgets, more, rounds)
+        way = best(measured, agreements, least)
     share = None
     if way.precision != "int8" and reference.device == "cpu":
-        operations = float(of_rows(models[way.precision].network, part.lengths).sum())
+        network = models[way.backend, way.precision].network
+        operations = float(of_rows(network, part.lengths).sum())
         share = operations / len(part) * way.rate / rates.machine(way.precision)
-    return Chosen(way, measured, agreements, outputs[way.precision], tokenizing, share)
+    return Chosen(way, measured, agreements, outputs[way.name], tokenizing, share)
+
+
+def _threads(device: str, way: Measured) -> list[int]:
+    """Threads to a micro-batch that are worth a try besides one: powers of two, and all cores."""
+    if device != "cpu" or way.backend != "torch":
+        return []
+    cores = parallel.workers()
+    return sorted({cores, *(1 << power for power in range(1, cores.bit_length()))} - {1})
+
+
+def _measure(
+    models: dict[tuple[str, str], Model],
+    tokens: Tokens,
+    budgets: Sequence[int],
+    threads: Sequence[int],
+    rounds: int,
+) -> list[Measured]:
+    """Every model at every budget and with so many threads to a micro-batch, in turns."""
+    seconds: dict[tuple[str, str, int, int], list[float]] = {}
+    padding: dict[tuple[str, str, int, int], float] = {}
+    for number in range(rounds):
+        for count, budget in product(threads, budgets):
+            for name, model in models.items():
+                spent, ratio = _timed(model, tokens, budget, count)
+                seconds.setdefault((*name, budget, count), []).append(spent)
+                padding[*name, budget, count] = ratio
+        logger.info("round %d of %d", number + 1, rounds)
+    return [
+        Measured(
+            precision,
+            budget,
+            len(tokens) / statistics.median(spent),
+            padding[backend, precision, budget, count],
+            backend,
+            count,
+        )
+        for (backend, precision, budget, count), spent in seconds.items()
+    ]
 
 
 def _logits(model: Model, tokens: Tokens) -> npt.NDArray[np.float32]:
@@ -155,21 +199,22 @@ def _logits(model: Model, tokens: Tokens) -> npt.NDArray[np.float32]:
     def run(rows: npt.NDArray[np.int64]) -> None:
         found[rows] = model.forward(tokens, rows)
 
-    parallel.each(model.device, model.plan(tokens.lengths), run)
+    parallel.each(model.device, model.plan(tokens.lengths), run, model.threads)
     return found
 
 
-def _timed(model: Model, tokens: Tokens, budget: int) -> tuple[float, float]:
+def _timed(model: Model, tokens: Tokens, budget: int, threads: int) -> tuple[float, float]:
     """Seconds for all rows, as the job scores them, and padded over real tokens."""
-    kept, model.batch_tokens = model.batch_tokens, budget
+    kept = model.batch_tokens, model.threads
+    model.batch_tokens, model.threads = budget, threads
     try:
         parts = model.plan(tokens.lengths)
     finally:
-        model.batch_tokens = kept
+        model.batch_tokens, model.threads = kept
     lengths = tokens.lengths
     padded = sum(int(model.padded(lengths[rows]).sum()) for rows in parts)
 
     def score() -> None:
-        parallel.each(model.device, parts, lambda rows: model.forward(tokens, rows))
+        parallel.each(model.device, parts, lambda rows: model.forward(tokens, rows), threads)
 
     return rates.seconds_of(score), padded / max(1, int(lengths.sum()))

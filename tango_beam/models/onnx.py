@@ -1,0 +1,138 @@
+"""Transformers through ONNX Runtime, on a processor: the extra `onnx`.
+
+The checkpoint is read from safetensors as ever and exported when it is loaded; no ONNX file is read
+from elsewhere, and none is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tango_beam import batching
+from tango_beam.models.base import Classifier
+from tango_beam.models.tokens import Tokens
+from tango_beam.models.transformer import Transformer, padded_inputs
+
+_OPSET = 17
+
+
+def is_installed() -> bool:
+    """Whether the extra `onnx` is there."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+
+
+class OnnxTransformer(Classifier):
+    """A sequence-classification transformer that ONNX Runtime computes.
+
+    Args:
+      model: in fp32, not packed; its weights are given up.
+      whole: products of eight by eight bits do not saturate here (`config.int8_is_whole`).
+      int8: weights by channel, inputs by micro-batch, as `quantize_dynamic` does
+        (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+    """
+
+    device = "cpu"
+
+    def __init__(self, model: Transformer, *, int8: bool = False, whole: bool = True) -> None:
+        self.labels, self.tokenizer = model.labels, model.tokenizer
+        self.precision = "int8" if int8 else "fp32"
+        self._segments = model.segments
+        with tempfile.TemporaryDirectory() as folder:
+            path = _export(model, Path(folder))
+            if int8:
+                path = _quantize(path, whole=whole)
+            self._session = _session(path)
+        # A network that knows no segments has no such input, whatever its tokenizer says.
+        self._names = {given.name for given in self._session.get_inputs()}
+        self.network = model.network.to("meta")  # to be counted, not called
+
+    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Cuts rows of these lengths into micro-batches of nearly one length."""
+        return batching.plan_batches(lengths, self.batch_tokens or 1 << 12, stretch=1.05)
+
+    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Logits for one micro-batch, float32, shape [rows, labels]."""
+        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self._segments)
+        given = {name: inputs[name] for name in inputs.keys() & self._names}
+        return self._session.run(None, given)[0].astype(np.float32, copy=False)
+
+
+class _Logits(torch.nn.Module):
+    def __init__(self, network: Any, names: list[str]) -> None:
+        super().__init__()
+        self._network, self._names = network, names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self._network(**dict(zip(self._names, tensors, strict=True))).logits
+
+
+def _export(model: Transformer, folder: Path) -> Path:
+    """Writes the network as ONNX, rows and width left open."""
+    path = folder / "model.onnx"
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if model.segments else [])]
+    one = torch.ones(2, 9, dtype=torch.int64)
+    given = {"input_ids": one, "attention_mask": one, "token_type_ids": one - 1}
+    model.network.set_attn_implementation("eager")  # fused attention has no ONNX operator
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # the tracer's, on constants that are constant here
+        torch.onnx.export(
+            _Logits(model.network, names),
+            tuple(given[name] for name in names),
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={
+                **{name: {0: "rows", 1: "width"} for name in names},
+                "logits": {0: "rows"},
+            },
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return path
+
+
+def _quantize(path: Path, *, whole: bool) -> Path:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    small = path.with_name("int8.onnx")
+    with _quiet():
+        quantize_dynamic(
+            path,
+            small,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=not whole,
+            op_types_to_quantize=["MatMul", "Gemm"],
+        )
+    return small
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps a hint of the quantizer's, on a step that is not needed here, off people's screens."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _session(path: Path) -> Any:
+    """A session whose calls take one thread each: `parallel` runs several at once."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
