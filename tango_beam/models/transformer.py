@@ -55,7 +55,7 @@ class Transformer(Classifier):
         On a processor it answers without padding, where it can, and in int8 if it was asked for.
         """
         int8 = self.precision == "int8"
-        if self.device == "cpu" and packed.fits(self.network):
+        if self.device == "cpu" and packed.fits(self.network, int8=int8):
             self._packed = packed.PackedEncoder(self.network, int8=int8)
         elif int8:
             self.network = packed.quantized(self.network)
@@ -66,7 +66,7 @@ class Transformer(Classifier):
 
     def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         usual = 1 << 16 if self.device == "cuda" else 1 << 12
-        # Inputs share one scale in int8: fewer of them are closer to each other, and fit a cache.
+        # What int8 adds to a product is passes over its inputs and outputs, which then fit a cache.
         usual = 1 << 10 if self.precision == "int8" else usual
         budget = self.batch_tokens or usual
         if self._packed:

@@ -38,6 +38,8 @@ def _tier(number: int, found: Chosen) -> Table:
         ]
         agreement = found.agreements[ways[0].name]
         proof = f"{agreement.bound:.2%} ({agreement.differ} of {agreement.rows:,} differ)"
+        if agreement.bound < found.least <= 1 - agreement.differ / agreement.rows:
+            proof += ", more --sample_rows would tell"
         shown = ways[0].name != "fp32" and ways[0].threads == 1
         table.add_row(label, *cells, proof if shown else "")
     return table

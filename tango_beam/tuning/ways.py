@@ -81,6 +81,7 @@ class Chosen:
       outputs: logits of the way that was chosen, shape [rows, labels].
       seconds_tokenizing: a row.
       useful_share: useful FLOP/s over the machine's in that precision; None for int8.
+      least: share of rows that had to agree, by its lower bound.
     """
 
     way: Measured
@@ -89,6 +90,7 @@ class Chosen:
     outputs: npt.NDArray[np.float32]
     seconds_tokenizing: float
     useful_share: float | None
+    least: float
 
     @property
     def seconds(self) -> float:
@@ -152,7 +154,7 @@ def try_all(
         network = models[way.backend, way.precision].network
         operations = float(of_rows(network, part.lengths).sum())
         share = operations / len(part) * way.rate / rates.machine(way.precision)
-    return Chosen(way, measured, agreements, outputs[way.name], tokenizing, share)
+    return Chosen(way, measured, agreements, outputs[way.name], tokenizing, share, least)
 
 
 def _threads(device: str, way: Measured) -> list[int]:

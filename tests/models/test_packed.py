@@ -127,6 +127,35 @@ def test_int8_answers_are_close_to_fp32(activation, tmp_path, rng):
     assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
 
 
+def test_int8_scores_do_not_hang_on_the_rows_beside(bert, rng):
+    ours = models.load(str(bert), device="cpu", precision="int8")
+    tokens = ours.tokenize(texts(rng))
+    together = ours.forward(tokens, np.arange(len(tokens)))
+    alone = np.concatenate([ours.forward(tokens, np.array([row])) for row in range(len(tokens))])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_an_int8_product_is_the_layers_within_a_step(rng):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 48)
+    rows = torch.randn(30, 64) * torch.logspace(-3, 3, 30)[:, None]  # each with a size of its own
+    expected = layer(rows).detach()
+    found = packed.Product([layer], int8=True)(rows)
+    error = (found - expected).abs().amax(dim=1) / rows.abs().amax(dim=1)
+    assert 0 < error.max() < 0.03
+
+
+def test_int8_without_onednn_is_torchs_own(bert, rng, monkeypatch):
+    monkeypatch.setattr(packed, "_has_int8", lambda: False)
+    plain = load_transformer(str(bert), precision="int8")
+    plain.pack()
+    assert plain._packed is None
+    tokens = plain.tokenize(texts(rng))
+    rows = np.arange(len(tokens))
+    full = load_transformer(str(bert)).forward(tokens, rows)
+    assert 0 < np.abs(plain.forward(tokens, rows) - full).mean() < 0.2 * full.std()
+
+
 def test_other_encoders_stay_padded(tmp_path, bert):
     swish = tiny.transformer(tmp_path / "swish", hidden_act="silu")
     assert models.load(str(swish), device="cpu", precision="fp32")._packed is None
