@@ -24,8 +24,10 @@ IntArray = npt.NDArray[np.int64]
 _NORMALIZERS = {"BertNormalizer", "Lowercase"}
 _PRE_TOKENIZERS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
 _MODELS = {"WordPiece", "WordLevel"}
-# Words are forgotten, all at once, when they take more than so many bytes.
-_MOST_BYTES = 1 << 24
+# Words are forgotten, all at once, when they take more than so many bytes; each takes so many
+# beside its letters.
+_MOST_BYTES = 1 << 25
+_BYTES_A_WORD = 150
 
 
 def fits(backend: Tokenizer) -> bool:
@@ -118,7 +120,7 @@ class Words:
             # New arrays, not longer ones: other threads may be reading from these.
             self._ids = np.concatenate([self._ids, np.array(flat, np.int32)])
             self._starts = np.concatenate([self._starts, self._starts[-1] + np.cumsum(sizes)])
-            self._bytes += sum(map(len, new)) + 4 * len(flat)
+            self._bytes += sum(map(len, new)) + _BYTES_A_WORD * len(new) + 4 * len(flat)
         return np.fromiter(map(self._at.__getitem__, words), np.int64, len(words))
 
     def _framed(

@@ -63,13 +63,15 @@ def test_words_are_remembered_and_forgotten(kind, monkeypatch):
     found = words.Words(KINDS[kind], 9)
     texts = pa.array(["a good film", "un film", "", "good " * 20])
     first = rows(*found(texts)[:2])
-    seen = []
     monkeypatch.setattr(found, "_backend", None)  # asked for nothing that it has seen
     assert rows(*found(texts)[:2]) == first
     monkeypatch.setattr(found, "_backend", KINDS[kind])
+    before = found._bytes
+    assert rows(*found(pa.array(["film un x good"]))[:2]) != first
+    assert found._bytes > before
     monkeypatch.setattr(words, "_MOST_BYTES", 10)
     assert rows(*found(texts)[:2]) == first
-    assert found._bytes < 100 and not seen
+    assert found._bytes == before
 
 
 def test_slices_are_read_from_where_they_start():
