@@ -1,5 +1,6 @@
 """`pipelines.tune` from the command line to a job that runs what it wrote."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,17 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipelines import calibrate, classify, tune
 from tango_beam import models
-from tango_beam.config import load_cascade
+from tango_beam.config import CascadeConfig, TierConfig, load_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models import operations, parallel
-from tango_beam.tuning import ways
+from tango_beam.tuning import study, summary, ways
 from tango_beam.tuning.ways import Agreement, Measured
 from tests import jobs, tiny
 
 SETTINGS = ("precision", "batch_tokens", "backend", "threads")
+ANY = CascadeConfig((TierConfig("any"),), ())
 OPTIONS = ("--rounds", "1", "--timed_rows", "64", "--sample_rows", "900")
 
 
@@ -140,6 +143,30 @@ def test_operations_of_a_known_network(bert):
     head = wide * wide + wide * config.num_labels
     expected = 2 * (2 * layer + head) * 8 + 4 * 2 * wide * (9 + 25)
     assert operations.of_rows(network, lengths).sum() == expected
+
+
+@pytest.mark.parametrize(("processes", "said"), [(90.0, "no more options"), (110.0, "workers 4")])
+def test_it_says_how_to_have_the_faster_workers(processes, said):
+    workers = (study.Workers(1, 4, 100.0), study.Workers(4, 1, processes))
+    outcome = study.Outcome(ANY, [], 9, 0.2, (2.0, 1.0), False, workers)
+    console = Console(file=io.StringIO(), width=200)
+    for table in summary.tables(outcome, "out"):
+        console.print(table)
+    (faster,) = [line for line in console.file.getvalue().splitlines() if "the faster" in line]
+    assert f"{max(100.0, processes):.0f} rows a second" in faster
+    assert said in faster
+
+
+def test_where_more_rows_would_tell_it_says_so():
+    fp32, int8 = (Measured(name, 8, 10.0, 1.0) for name in ("fp32", "int8"))
+    for differ, tells in ((5, True), (40, False)):
+        agreements = {"fp32": Agreement(2000, 0, 0.9985), "int8": Agreement(2000, differ, 0.99)}
+        found = ways.Chosen(fp32, [fp32, int8], agreements, np.zeros((1, 2)), 0.0, None, 0.995)
+        outcome = study.Outcome(ANY, [found], 9, 0.2, (2.0, 1.0), False)
+        console = Console(file=io.StringIO(), width=200)
+        for table in summary.tables(outcome, "out"):
+            console.print(table)
+        assert ("more --sample_rows would tell" in console.file.getvalue()) == tells
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from tango_beam.tuning.study import Outcome
 from tango_beam.tuning.ways import Chosen, Measured
 
 PLOT = "throughput.png"
+# How the in-process runner has so many worker processes.
+PROCESSES = "--direct_running_mode multi_processing --direct_num_workers {} --workers 1"
 
 
 def tables(outcome: Outcome, output: str) -> Iterator[Table]:
@@ -75,14 +77,7 @@ def _whole(outcome: Outcome, output: str) -> Table:
         f"{cascade:,.0f} expected of the cascade, {alone:,.0f} of the last tier alone, sorted and "
         f"tuned: {cascade / alone:.2f} x",
     )
-    for workers in outcome.workers:
-        best = workers == max(outcome.workers, key=lambda one: one.rate)
-        table.add_row(
-            "workers" if workers is outcome.workers[0] else "",
-            f"{workers.processes} process{'es' * (workers.processes > 1)} of {workers.cores} "
-            f"core{'s' * (workers.cores > 1)}: {workers.rate:,.0f} rows a second"
-            f"{' (fastest)' * best}",
-        )
+    _add_workers(table, outcome)
     for name, figure, unit in projections(cascade, cores()):
         table.add_row(name, f"{figure} {unit}" if name else f"{figure} rows: {unit}")
     if not outcome.pays:
@@ -91,6 +86,18 @@ def _whole(outcome: Outcome, output: str) -> Table:
         table.add_row("certificate", "void: scores are others now; run pipelines.calibrate again")
     table.add_row("cascade", output)
     return table
+
+
+def _add_workers(table: Table, outcome: Outcome) -> None:
+    """One process on all cores beside one on each, and how to have the faster."""
+    for workers in outcome.workers:
+        several = workers.processes > 1
+        shown = f"{workers.processes} process{'es' * several} of {workers.cores} "
+        shown += f"core{'s' * (workers.cores > 1)}: {workers.rate:,.0f} rows a second"
+        if workers == max(outcome.workers, key=lambda one: one.rate):
+            shown += f", the faster; classify with {PROCESSES if several else 'no more options'}"
+            shown = shown.format(workers.processes)
+        table.add_row("" if several else "workers", shown)
 
 
 def plot(outcome: Outcome, folder: Path) -> Path | None:
