@@ -24,7 +24,7 @@ class Clock:
 class FakeModel:
     """Takes a second a token to score and a tenth of one to tokenize; a text is its length."""
 
-    device = "cpu"
+    device, threads = "cpu", 1
 
     def __init__(self, clock, seconds):
         self.clock, self.seconds, self.seen = clock, seconds, 0
