@@ -40,6 +40,11 @@ _ACTIVATIONS: dict[str, tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]]
     "relu": ("relu", "", functional.relu),
 }  # fmt: skip
 
+# Tokens in a text up to which attention is plain products, in bf16.
+_SHORT = 128
+# Where the activations of `_ACTIVATIONS` have their minimum, or above it.
+_LOWEST = -0.171
+
 
 def fits(network: Any, *, int8: bool = False) -> bool:
     """Whether a transformers model is one that `PackedEncoder` computes as it would itself.
@@ -68,17 +73,23 @@ class Product:
       layers: of one input; their outputs are joined.
       activation: name in `_ACTIVATIONS`, or None.
       int8: quantizes the weights by channel, and the inputs by token when they come.
+      activated: inputs come out of an activation, which goes no lower than `_LOWEST`.
     """
 
     def __init__(
-        self, layers: list[torch.nn.Linear], activation: str | None = None, *, int8: bool = False
+        self,
+        layers: list[torch.nn.Linear],
+        activation: str | None = None,
+        *,
+        int8: bool = False,
+        activated: bool = False,
     ) -> None:
         name, variant, function = _ACTIVATIONS[activation] if activation else ("none", "", None)
         self._activation: Callable[[torch.Tensor], torch.Tensor] | None = function
         self._after: tuple[str, list, str] = name, [], variant
         self._weight = torch.cat([layer.weight.detach() for layer in layers])
         self._bias = torch.cat([layer.bias.detach() for layer in layers])
-        self._int8 = _Int8Product(self._weight, self._bias) if int8 else None
+        self._int8 = _Int8Product(self._weight, self._bias, activated=activated) if int8 else None
         self._laid_out = not int8 and _has_onednn(self._weight.dtype)
         if int8:
             self._weight = self._weight.new_empty(0)
@@ -108,8 +119,10 @@ class _Int8Product:
     33 with `torch.ao.quantization.quantize_dynamic`, 12 to 21 with one scale and all eight bits.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        weight, self._bias = weight.float(), bias.float()
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, *, activated: bool = False
+    ) -> None:
+        weight, self._bias, self._activated = weight.float(), bias.float(), activated
         self._scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         rounded = (weight / self._scales[:, None]).round().to(torch.int8)
@@ -119,8 +132,12 @@ class _Int8Product:
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         states = states.float()
-        largest = torch.maximum(states.amax(dim=-1, keepdim=True), -states.amin(-1, keepdim=True))
-        scale = largest.clamp_(min=1e-12) / self._most
+        largest = states.amax(dim=-1, keepdim=True)
+        if self._activated:
+            largest.clamp_(min=-_LOWEST)
+        else:
+            torch.maximum(largest, -states.amin(-1, keepdim=True), out=largest).clamp_(min=1e-12)
+        scale = largest / self._most
         # What is above zero is rounded by cutting it off.
         rounded = states.mul(scale.reciprocal()).add_(self._zero + 0.5).to(torch.uint8)
         found = torch.ops.onednn.qlinear_pointwise(
@@ -248,7 +265,7 @@ class PackedEncoder:
             query, key, value = (
                 part.view(shape).transpose(1, 2) for part in mixed[start:stop].unbind(1)
             )
-            found = functional.scaled_dot_product_attention(query, key, value)
+            found = _attention(query, key, value)
             attended[start:stop].view(shape).copy_(found.transpose(1, 2))
             start = stop
         states = layer.merge_norm(layer.merge(attended) + states)
@@ -262,6 +279,20 @@ class PackedEncoder:
         if type(network).__name__ == "BertForSequenceClassification":
             return network.classifier(self._base.pooler(first[:, None]))
         return network.classifier(first[:, None])
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Scaled dot-product attention without a mask, shapes [rows, heads, length, width].
+
+    Torch's fused kernel is made for long texts: on short ones in bf16 three plain products take
+    two thirds of its time, which makes the whole model a twentieth faster on SST-2's lengths.
+    """
+    rows, heads, length, width = query.shape
+    if query.dtype != torch.bfloat16 or length > _SHORT:
+        return functional.scaled_dot_product_attention(query, key, value)
+    query, key, value = (part.reshape(-1, length, width) for part in (query, key, value))
+    scores = torch.bmm(query, key.transpose(1, 2)).mul_(width**-0.5)
+    return torch.bmm(scores.softmax(dim=-1), value).view(rows, heads, length, width)
 
 
 def _groups(lengths: IntArray) -> Iterator[tuple[slice, int]]:
@@ -282,7 +313,7 @@ def _of_bert(layer: Any, config: Any, int8: bool) -> _Layer:
         merge=Product([merge.dense], int8=int8),
         merge_norm=merge.LayerNorm,
         widen=Product([layer.intermediate.dense], config.hidden_act, int8=int8),
-        narrow=Product([layer.output.dense], int8=int8),
+        narrow=Product([layer.output.dense], int8=int8, activated=True),
         narrow_norm=layer.output.LayerNorm,
     )
 
@@ -294,6 +325,6 @@ def _of_distilbert(layer: Any, config: Any, int8: bool) -> _Layer:
         merge=Product([inner.out_lin], int8=int8),
         merge_norm=layer.sa_layer_norm,
         widen=Product([feed.lin1], config.activation, int8=int8),
-        narrow=Product([feed.lin2], int8=int8),
+        narrow=Product([feed.lin2], int8=int8, activated=True),
         narrow_norm=layer.output_layer_norm,
     )
