@@ -48,7 +48,7 @@ def parser() -> Parser:
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add = functools.partial(command_line.add_option, result.add_argument_group("how"), Settings)
     add("sample_rows", "compared with fp32")
-    add("timed_rows", "of these, timed at each batch size")
+    add("timed_seconds", "of work that is timed at each batch size, about")
     add("rounds", "of timing, precisions in turns; medians count")
     add("min_agreement", "with fp32's answers, by its lower bound")
     add("delta", "level of that bound")

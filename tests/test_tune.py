@@ -21,7 +21,7 @@ from tests import jobs, tiny
 
 SETTINGS = ("precision", "batch_tokens", "backend", "threads")
 ANY = CascadeConfig((TierConfig("any"),), ())
-OPTIONS = ("--rounds", "1", "--timed_rows", "64", "--sample_rows", "900")
+OPTIONS = ("--rounds", "1", "--timed_seconds", "0.02", "--sample_rows", "900")
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,15 @@ def test_it_says_how_to_have_the_faster_workers(processes, said):
     assert said in faster
 
 
+def test_as_many_rows_are_timed_as_take_long_enough(bert):
+    model = models.load(str(bert), device="cpu", precision="fp32")
+    tokens = model.tokenize(pa.array(["good", "a bad film", "dull"] * 10))
+    assert len(ways._enough(model, tokens, 0.0, 8192)) == 64  # the sample's thirty, again
+    assert len(ways._enough(model, tokens, 1e9, 200)) == 200
+    part = ways._enough(model, tokens, 1e9, 65)
+    assert np.array_equal(part.lengths[30:60], tokens.lengths)
+
+
 def test_where_more_rows_would_tell_it_says_so():
     fp32, int8 = (Measured(name, 8, 10.0, 1.0) for name in ("fp32", "int8"))
     for differ, tells in ((5, True), (40, False)):
@@ -174,6 +183,7 @@ def test_where_more_rows_would_tell_it_says_so():
     [
         (["--min_agreement", "1.5"], "--min_agreement: expected 0 to 1, found 1.5"),
         (["--sample_rows", "100"], "expected at least 598 rows"),
+        (["--timed_seconds", "0"], "--timed_seconds: expected more than 0"),
         (["--rounds", "0"], "--rounds: expected at least 1"),
         (["--text_column", "body"], "body"),
     ],

@@ -45,7 +45,7 @@ class Settings:
     text_pair_column: str | None = None
     input_format: str = "auto"
     sample_rows: int = 2000
-    timed_rows: int = 512
+    timed_seconds: float = 0.5
     rounds: int = 3
     min_agreement: float = 0.995
     delta: float = 0.05
@@ -55,9 +55,11 @@ class Settings:
     processes: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("sample_rows", "timed_rows", "rounds"):
+        for name in ("sample_rows", "rounds"):
             if getattr(self, name) < 1:
                 raise RefusedError(f"--{name}: expected at least 1, found {getattr(self, name)}")
+        if not self.timed_seconds > 0:
+            raise RefusedError(f"--timed_seconds: expected more than 0, found {self.timed_seconds}")
         for name in ("min_agreement", "delta"):
             if not 0 < getattr(self, name) < 1:
                 raise RefusedError(f"--{name}: expected 0 to 1, found {getattr(self, name)}")
@@ -181,7 +183,8 @@ def _tune(
         pairs,
         budgets=ways.BUDGETS,
         rounds=settings.rounds,
-        timed_rows=settings.timed_rows,
+        seconds=settings.timed_seconds,
+        most_rows=tier.batch_rows,
         least=settings.min_agreement,
         delta=settings.delta,
     )
@@ -247,17 +250,17 @@ def _workers(
     cores = parallel.workers()
     if cores < 2:
         return ()
-    some = slice(0, settings.timed_rows)
     found = []
     for processes, each in ((1, cores), (cores, 1)):
         logger.info("worker processes: %d of %d cores", processes, each)
         seconds, reached = 0.0, 1.0
-        for tier in outcome.cascade.tiers:
+        for tier, chosen in zip(outcome.cascade.tiers, outcome.tiers, strict=True):
+            some = pa.array(np.arange(chosen.timed_rows) % len(texts))
             own = replace(tier, threads=min(tier.threads or 1, each))
             rate = worker_processes.rate(
                 own,
-                texts[some],
-                None if pairs is None else pairs[some],
+                texts.take(some),
+                None if pairs is None else pairs.take(some),
                 processes=processes,
                 cores=each,
                 rounds=settings.rounds,
@@ -288,6 +291,7 @@ def describe(outcome: Outcome, settings: Settings, device: str) -> dict[str, Any
                 "chosen": asdict(found.way),
                 "agreements": {name: asdict(one) for name, one in found.agreements.items()},
                 "measured": [asdict(way) for way in found.measured],
+                "timed_rows": found.timed_rows,
                 "seconds_tokenizing": found.seconds_tokenizing,
                 "useful_share": found.useful_share,
             }

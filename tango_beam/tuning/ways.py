@@ -22,6 +22,7 @@ from tango_beam.tuning import rates
 logger = logging.getLogger(__name__)
 
 BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
+_FEWEST_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Chosen:
       seconds_tokenizing: a row.
       useful_share: useful FLOP/s over the machine's in that precision; None for int8.
       least: share of rows that had to agree, by its lower bound.
+      timed_rows: on which every way was timed.
     """
 
     way: Measured
@@ -91,6 +93,7 @@ class Chosen:
     seconds_tokenizing: float
     useful_share: float | None
     least: float
+    timed_rows: int = 0
 
     @property
     def seconds(self) -> float:
@@ -119,7 +122,8 @@ def try_all(
     *,
     budgets: Sequence[int],
     rounds: int,
-    timed_rows: int,
+    seconds: float,
+    most_rows: int,
     least: float,
     delta: float,
 ) -> Chosen:
@@ -133,7 +137,8 @@ def try_all(
       pairs: the second texts, for tasks on pairs.
       budgets: padded tokens in a micro-batch.
       rounds: of measuring; medians count.
-      timed_rows: rows that are timed at each budget, the first of the sample.
+      seconds: of work that is timed at each budget, about, in fp32.
+      most_rows: that are timed: as many as the job gives a model at a time.
       least: share of rows that must agree with fp32, by its lower bound.
       delta: level of that bound.
     """
@@ -142,7 +147,7 @@ def try_all(
     tokenizing = rates.seconds_of(lambda: reference.tokenize(texts, pairs)) / len(texts)
     outputs = {kind(*name): _logits(model, tokens) for name, model in models.items()}
     agreements = {name: agreement(found, outputs["fp32"], delta) for name, found in outputs.items()}
-    part = tokens.take(np.arange(min(timed_rows, len(tokens))))
+    part = _enough(reference, tokens, seconds, most_rows)
     measured = _measure(models, part, budgets, [1], rounds)
     way = best(measured, agreements, least)
     if more := _threads(reference.device, way):
@@ -154,7 +159,22 @@ def try_all(
         network = models[way.backend, way.precision].network
         operations = float(of_rows(network, part.lengths).sum())
         share = operations / len(part) * way.rate / rates.machine(way.precision)
-    return Chosen(way, measured, agreements, outputs[way.name], tokenizing, share, least)
+    return Chosen(way, measured, agreements, outputs[way.name], tokenizing, share, least, len(part))
+
+
+def _enough(model: Model, tokens: Tokens, seconds: float, most_rows: int) -> Tokens:
+    """Rows of the sample, again and again if need be, that take a model so long; or `most_rows`.
+
+    Few rows would make small micro-batches and leave cores idle at the end, which flatters the
+    model that is slow on a large one.
+    """
+    count = min(_FEWEST_ROWS, most_rows)
+    while True:
+        part = tokens.take(np.arange(count) % len(tokens))
+        spent = rates.seconds_of(lambda: _logits(model, part))  # noqa: B023
+        if spent >= seconds or count >= most_rows:
+            return part
+        count = min(2 * count, most_rows)
 
 
 def _threads(device: str, way: Measured) -> list[int]:
