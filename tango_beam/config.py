@@ -149,8 +149,15 @@ class CascadeConfig:
         return replace(self, tiers=tiers)
 
     def without_precisions(self) -> CascadeConfig:
-        """The same cascade, every tier computed by torch in the run's precision."""
-        tiers = tuple(replace(tier, precision=None, backend=None) for tier in self.tiers)
+        """The same cascade, every tier computed by torch in the run's precision.
+
+        Batch sizes and threads that were tuned for another precision go with it.
+        """
+        own = {"precision": None, "backend": None, "batch_tokens": None, "threads": None}
+        tiers = tuple(
+            TierConfig(**{**vars(tier), **own}) if tier.precision or tier.backend else tier
+            for tier in self.tiers
+        )
         return replace(self, tiers=tiers)
 
     def scoring_fingerprint(self, precision: str) -> str:

@@ -107,6 +107,15 @@ def test_precisions_have_fingerprints_of_their_own(cascade):
     assert len(found) == 6
 
 
+def test_what_was_tuned_for_a_precision_goes_with_it(cascade):
+    config = load_cascade(str(cascade))
+    first, last = config.tiers
+    tuned = replace(last, precision="int8", backend="onnx", batch_tokens=16384, threads=2)
+    stated = replace(first, batch_tokens=77)
+    found = replace(config, tiers=(stated, tuned)).without_precisions()
+    assert found == replace(config, tiers=(stated, last))
+
+
 def test_int8_is_loaded_as_such_and_answers_nearly_as_fp32(bert):
     whole = models.load(str(bert), device="cpu", precision="fp32")
     small = models.load(str(bert), device="cpu", precision="int8")
