@@ -99,11 +99,13 @@ class Runner:
         if "f" not in only:
             return
         cascade, threshold = self.setup["conditions"]["embedded"]
-        start_up = self.job("--cascade", cascade, "--threshold", repr(threshold), "--limit", "1")
+        one = ("--cascade", cascade, "--threshold", repr(threshold), "--limit", "1")
+        start_up = self.job(*one)
         for condition in self.setup["conditions"]:
             yield {"contender": "f", "condition": condition, **self.ours(condition, start_up)}
         if self.setup["ways"]["b"]["precision"] != "int8":
             return
+        start_up = self.job(*one, "--precision", "int8")
         for share in peers_setup.SHARES:  # like with like: (b) is int8, and answers as such
             condition = f"{share:.0%}"
             found = self.ours(condition, start_up, "--precision", "int8")
