@@ -45,7 +45,8 @@ def useful_flop(config: BertConfig, lengths) -> float:
     """Multiplications and additions that a BERT needs for texts of some lengths, none for padding.
 
     A layer's products take 2 x (4 h^2 + 2 h i) a token, attention 4 h a pair of tokens; pooler and
-    classifier read one token a text. Embeddings, norms and activations are left out.
+    classifier read one token a text, so the last layer takes 2 x 2 h^2 a token (keys and values) and
+    the rest once a text. Embeddings, norms and activations are left out.
 
     Args:
       config: of the model.
@@ -54,5 +55,6 @@ def useful_flop(config: BertConfig, lengths) -> float:
     wide, between = config.hidden_size, config.intermediate_size
     tokens, pairs = float(lengths.sum()), float((lengths.astype(float) ** 2).sum())
     layer = tokens * 2 * (4 * wide**2 + 2 * wide * between) + pairs * 4 * wide
+    last = tokens * (4 * wide**2 + 4 * wide) + len(lengths) * 4 * (wide**2 + wide * between)
     head = len(lengths) * 2 * wide * (wide + config.num_labels)
-    return config.num_hidden_layers * layer + head
+    return (config.num_hidden_layers - 1) * layer + last + head

@@ -150,7 +150,9 @@ def test_operations_of_a_known_network(bert):
     wide, inner = config.hidden_size, config.intermediate_size
     layer = 4 * wide * wide + 2 * wide * inner
     head = wide * wide + wide * config.num_labels
-    expected = 2 * (2 * layer + head) * 8 + 4 * 2 * wide * (9 + 25)
+    tokens = 2 * (layer + 2 * wide * wide) * 8 + 4 * wide * (9 + 25)
+    rows = 2 * (layer - 2 * wide * wide + head) * 2 + 4 * wide * (3 + 5)  # of the last layer
+    expected = tokens + rows
     assert operations.of_rows(network, lengths).sum() == expected
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from tango_beam import batching
+from tango_beam.models import encoders
 from tango_beam.models.base import Classifier
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, padded_inputs
@@ -84,6 +85,7 @@ def _export(model: Transformer, folder: Path) -> Path:
     one = torch.ones(2, 9, dtype=torch.int64)
     given = {"input_ids": one, "attention_mask": one, "token_type_ids": one - 1}
     model.network.set_attn_implementation("eager")  # fused attention has no ONNX operator
+    encoders.shorten(model.network)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's, on constants that are constant here
         torch.onnx.export(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,17 +18,11 @@ import torch
 from torch.nn import functional
 
 from tango_beam.config import int8_is_whole
+from tango_beam.models import encoders
 from tango_beam.models.tokens import Tokens
 
 IntArray = npt.NDArray[np.int64]
 
-_BERT = {
-    "BertForSequenceClassification",
-    "CamembertForSequenceClassification",
-    "RobertaForSequenceClassification",
-    "XLMRobertaForSequenceClassification",
-}
-_DISTILBERT = "DistilBertForSequenceClassification"
 # Activations by their names in a checkpoint: oneDNN's name, its variant, and torch's function.
 _ACTIVATIONS: dict[str, tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "gelu": ("gelu", "none", functional.gelu),
@@ -55,15 +48,7 @@ def fits(network: Any, *, int8: bool = False) -> bool:
     """
     if int8 and not _has_int8():
         return False
-    config, kind = network.config, type(network).__name__
-    if kind == _DISTILBERT:
-        return config.activation in _ACTIVATIONS
-    return (
-        kind in _BERT
-        and config.hidden_act in _ACTIVATIONS
-        and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
-        and not getattr(config, "is_decoder", False)
-    )
+    return encoders.known(network) and encoders.activation(network.config) in _ACTIVATIONS
 
 
 class Product:
@@ -182,16 +167,31 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     return bool((found == 2).all())
 
 
-@dataclass(frozen=True)
 class _Layer:
-    """One layer: attention, then the feed-forward network, each added to its input and normed."""
+    """One layer's products and norms; the last one asks for its first tokens alone."""
 
-    attend: Product  # query, key and value
-    merge: Product
-    merge_norm: torch.nn.Module
-    widen: Product
-    narrow: Product
-    narrow_norm: torch.nn.Module
+    def __init__(self, layer: Any, activation: str, *, int8: bool, last: bool) -> None:
+        parts = encoders.parts(layer)
+        joint, asks = [parts.query, parts.key, parts.value], None
+        if last:
+            asks, joint = Product([parts.query], int8=int8), joint[1:]
+        self.asks: Product | None = asks
+        self.joint = Product(joint, int8=int8)
+        self.merge, self.merge_norm = Product([parts.merge], int8=int8), parts.merge_norm
+        self.widen = Product([parts.widen], activation, int8=int8)
+        self.narrow = Product([parts.narrow], int8=int8, activated=True)
+        self.narrow_norm = parts.narrow_norm
+
+    def project(
+        self, states: torch.Tensor, first: torch.Tensor, heads: int
+    ) -> tuple[torch.Tensor, ...]:
+        """Queries, keys and values, shape [tokens, heads, width of a head]."""
+        found = self.joint(states)
+        shape = heads, states.shape[1] // heads
+        if self.asks is None:
+            return found.view(len(found), 3, *shape).unbind(1)
+        query = self.asks(first).view(len(first), *shape)
+        return query, *found.view(len(found), 2, *shape).unbind(1)
 
 
 class PackedEncoder:
@@ -212,15 +212,11 @@ class PackedEncoder:
         config = network.config
         self._heads = int(config.num_attention_heads)
         self._first_position = 0
-        if type(network).__name__ == _DISTILBERT:
-            self._segments = False
-            layers, of = self._base.transformer.layer, _of_distilbert
-        else:
-            self._segments = True
-            layers, of = self._base.encoder.layer, _of_bert
-            if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
-                self._first_position = self._base.embeddings.padding_idx + 1
-        self._layers = [of(layer, config, int8) for layer in layers]
+        self._segments = type(network).__name__ != encoders.DISTILBERT
+        if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
+            self._first_position = self._base.embeddings.padding_idx + 1
+        name, stack = encoders.activation(config), encoders.layers(network)
+        self._layers = [_Layer(layer, name, int8=int8, last=layer is stack[-1]) for layer in stack]
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: IntArray, pad_id: int) -> npt.NDArray[np.float32]:
@@ -229,10 +225,10 @@ class PackedEncoder:
         order = np.argsort(lengths, kind="stable")
         groups = list(_groups(lengths[order]))
         states = self._embed(tokens, rows[order], groups, pad_id)
+        starts = np.concatenate([[0], np.cumsum(lengths[order])[:-1]])
         for layer in self._layers:
-            states = self._through(layer, states, groups)
-        first = np.concatenate([[0], np.cumsum(lengths[order])[:-1]])
-        logits = self._answer(states[torch.from_numpy(first)]).float().numpy()
+            states = self._through(layer, states, groups, torch.from_numpy(starts))
+        logits = self._answer(states).float().numpy()
         found = np.empty_like(logits)
         found[order] = logits
         return found
@@ -253,28 +249,35 @@ class PackedEncoder:
         return self._base.embeddings(**given)[0]
 
     def _through(
-        self, layer: _Layer, states: torch.Tensor, groups: list[tuple[slice, int]]
+        self,
+        layer: _Layer,
+        states: torch.Tensor,
+        groups: list[tuple[slice, int]],
+        starts: torch.Tensor,
     ) -> torch.Tensor:
-        count, width = states.shape
-        mixed = layer.attend(states).view(count, 3, self._heads, width // self._heads)
-        attended = torch.empty_like(states)
+        """States after a layer: of all tokens, or of the texts' first tokens after the last one."""
+        asking = states if layer.asks is None else states[starts]
+        projected = layer.project(states, asking, self._heads)
+        attended = torch.empty_like(asking)
         start = 0
         for group, length in groups:
-            shape = group.stop - group.start, length, self._heads, width // self._heads
-            stop = start + shape[0] * length
+            rows, stop = group.stop - group.start, start + (group.stop - group.start) * length
+            tokens = slice(start, stop)
+            asked = tokens if layer.asks is None else group
             query, key, value = (
-                part.view(shape).transpose(1, 2) for part in mixed[start:stop].unbind(1)
+                part[at].unflatten(0, (rows, -1)).transpose(1, 2)
+                for part, at in zip(projected, (asked, tokens, tokens), strict=True)
             )
-            found = _attention(query, key, value)
-            attended[start:stop].view(shape).copy_(found.transpose(1, 2))
+            found = _attention(query, key, value).transpose(1, 2)
+            attended[asked].view(found.shape).copy_(found)
             start = stop
-        states = layer.merge_norm(layer.merge(attended) + states)
+        states = layer.merge_norm(layer.merge(attended) + asking)
         return layer.narrow_norm(layer.narrow(layer.widen(states)) + states)
 
     def _answer(self, first: torch.Tensor) -> torch.Tensor:
         """Logits from the states of the texts' first tokens, as each family's own head does."""
         network = self._network
-        if type(network).__name__ == _DISTILBERT:
+        if type(network).__name__ == encoders.DISTILBERT:
             return network.classifier(functional.relu(network.pre_classifier(first)))
         if type(network).__name__ == "BertForSequenceClassification":
             return network.classifier(self._base.pooler(first[:, None]))
@@ -282,17 +285,18 @@ class PackedEncoder:
 
 
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention without a mask, shapes [rows, heads, length, width].
+    """Scaled dot-product attention without a mask, shapes [rows, heads, tokens, width].
 
     Torch's fused kernel is made for long texts: on short ones in bf16 three plain products take
     two thirds of its time, which makes the whole model a twentieth faster on SST-2's lengths.
     """
-    rows, heads, length, width = query.shape
-    if query.dtype != torch.bfloat16 or length > _SHORT:
+    rows, heads, _, width = query.shape
+    if query.dtype != torch.bfloat16 or key.shape[2] > _SHORT:
         return functional.scaled_dot_product_attention(query, key, value)
-    query, key, value = (part.reshape(-1, length, width) for part in (query, key, value))
+    flat = (part.reshape(-1, part.shape[2], width) for part in (query, key, value))
+    query, key, value = flat
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(width**-0.5)
-    return torch.bmm(scores.softmax(dim=-1), value).view(rows, heads, length, width)
+    return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, heads))
 
 
 def _groups(lengths: IntArray) -> Iterator[tuple[slice, int]]:
@@ -304,27 +308,3 @@ def _groups(lengths: IntArray) -> Iterator[tuple[slice, int]]:
 
 def _row(parts: list[npt.NDArray]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None]
-
-
-def _of_bert(layer: Any, config: Any, int8: bool) -> _Layer:
-    inner, merge = layer.attention.self, layer.attention.output
-    return _Layer(
-        attend=Product([inner.query, inner.key, inner.value], int8=int8),
-        merge=Product([merge.dense], int8=int8),
-        merge_norm=merge.LayerNorm,
-        widen=Product([layer.intermediate.dense], config.hidden_act, int8=int8),
-        narrow=Product([layer.output.dense], int8=int8, activated=True),
-        narrow_norm=layer.output.LayerNorm,
-    )
-
-
-def _of_distilbert(layer: Any, config: Any, int8: bool) -> _Layer:
-    inner, feed = layer.attention, layer.ffn
-    return _Layer(
-        attend=Product([inner.q_lin, inner.k_lin, inner.v_lin], int8=int8),
-        merge=Product([inner.out_lin], int8=int8),
-        merge_norm=layer.sa_layer_norm,
-        widen=Product([feed.lin1], config.activation, int8=int8),
-        narrow=Product([feed.lin2], int8=int8, activated=True),
-        narrow_norm=layer.output_layer_norm,
-    )

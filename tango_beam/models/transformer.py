@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import logging as transformers_logging
 
 from tango_beam import batching
-from tango_beam.models import packed, parallel
+from tango_beam.models import encoders, packed, parallel
 from tango_beam.models.base import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
@@ -57,7 +57,9 @@ class Transformer(Classifier):
         int8 = self.precision == "int8"
         if self.device == "cpu" and packed.fits(self.network, int8=int8):
             self._packed = packed.PackedEncoder(self.network, int8=int8)
-        elif int8:
+            return
+        encoders.shorten(self.network)
+        if int8:
             self.network = packed.quantized(self.network)
 
     def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

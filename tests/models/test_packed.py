@@ -11,6 +11,8 @@ from transformers import (
     CamembertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     XLMRobertaConfig,
@@ -18,7 +20,7 @@ from transformers import (
 )
 
 from tango_beam import batching, models
-from tango_beam.models import packed
+from tango_beam.models import encoders, packed
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import load_transformer
 from tests import tiny
@@ -75,6 +77,29 @@ def test_scores_are_those_of_transformers(family, tmp_path, rng):
     alone = [theirs.forward(tokens, np.array([row])) for row in rows]
     np.testing.assert_allclose(found, np.concatenate(alone), atol=2e-5)
     assert found.std() > 0.01
+
+
+@pytest.mark.parametrize("family", ["bert", *FAMILIES])
+def test_a_padded_network_answers_for_first_tokens_alone(family, tmp_path, rng):
+    folder = str(checkpoint(tmp_path / family, family))
+    ours, theirs = load_transformer(folder), load_transformer(folder)
+    encoders.shorten(ours.network)
+    seen = []
+    last = encoders.layers(ours.network)[-1]
+    last.narrow.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
+    tokens = ours.tokenize(texts(rng))
+    rows = rng.permutation(len(tokens))
+    np.testing.assert_allclose(ours.forward(tokens, rows), theirs.forward(tokens, rows), atol=2e-5)
+    assert seen == [(len(rows), 1)]
+    assert ours.parameters == theirs.parameters
+
+
+def test_other_networks_are_not_shortened(tmp_path, rng):
+    config = ElectraConfig(vocab_size=tiny.tokenizer().get_vocab_size(), **SMALL)
+    network = ElectraForSequenceClassification(config)
+    before = str(network)
+    encoders.shorten(network)
+    assert str(network) == before
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "relu", "gelu_pytorch_tanh"])
