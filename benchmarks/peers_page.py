@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
+from tango_beam.config import load_cascade
 from tango_beam.evaluation import machine
 
 WHO = {
@@ -30,9 +31,9 @@ UNFAIR = """\
   between the first batch and the last for (c) and (d); a job with `--limit 1` for this project. The column with start-up holds for this many rows only.
 - (a) to (e) answer fewer rows: texts at even steps through the lengths of the job's. A careful loop on fewer rows finds fewer of
   one length, which costs it a little; the job's tiers sort within their own windows, and do not see the whole corpus either.
-- (b)'s batch size, precision and threads were chosen on these texts before the rounds; the job runs as it comes, in bf16.
+- (b)'s batch size, precision and threads were chosen on these texts before the rounds; the job runs as its cascade says.
   Int8 changes answers: the last column says how often, and `pipelines.tune` refuses it where it changes too many. Where (b)
-  took it, the job ran with `--precision int8` too: int8 beside int8. With random weights, answers mean nothing.
+  took it, a job that is not tuned ran with `--precision int8` too: int8 beside int8. With random weights, answers mean nothing.
 - Texts: the 2,372 sentences that no tier was trained on, repeated. IMDB's test split is not at hand: its reviews' lengths
   are filled with those sentences, which mixes moods and makes the first tier less sure than reviews would.
 - BERT-base's shape reads the embedded cascade's word pieces, behind its first tier, 256 tokens at most.
@@ -63,7 +64,7 @@ def _rates(records: list[dict], setup: dict) -> list[str]:
     rounds = len({record["round"] for record in records})
     lines = [
         f"Texts a second, {rounds} round{'s' * (rounds > 1)}. (b): {_way(setup['ways']['b'])}. Certified: "
-        f"{setup['certified']}.",
+        f"{setup['certified']}. (f): second tier {_own(setup['cascade'])}.",
         "",
         "| | | texts | a second | with start-up | escalated | agrees with (a) |",
         "|---|---|---|---|---|---|---|",
@@ -131,6 +132,13 @@ def _of(records: list[dict], letter: str, condition: str | None = None) -> list[
         and "rate" in record
         and condition in (None, record.get("condition"))
     ]
+
+
+def _own(cascade: str) -> str:
+    tier = load_cascade(cascade).tiers[-1]
+    if tier.precision is None:
+        return "in bf16, as it comes"
+    return f"in {tier.precision} by {tier.backend}, as `pipelines.tune` left it"
 
 
 def _way(way: dict) -> str:
