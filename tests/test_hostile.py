@@ -106,7 +106,7 @@ print(routed.simple.num_rows + routed.complex.num_rows, routed.failed.num_rows)
 
 
 def test_a_batch_that_is_too_large_for_memory_is_halved_and_tried_again(tmp_path):
-    folder = tiny.transformer(tmp_path / "wide", intermediate_size=8192, num_hidden_layers=1)
+    folder = tiny.transformer(tmp_path / "wide", intermediate_size=8192, num_hidden_layers=2)
     done = subprocess.run(
         [sys.executable, "-c", SCARCE, str(folder)], capture_output=True, text=True, timeout=300
     )
