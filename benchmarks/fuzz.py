@@ -177,7 +177,7 @@ def readable(path: Path) -> int | None:
     """Rows of a Parquet file by its footer; None where pyarrow cannot open it."""
     try:
         return pq.read_metadata(path).num_rows
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):  # of a column's name
         return None
 
 
