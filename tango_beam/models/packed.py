@@ -23,15 +23,14 @@ from tango_beam.models.tokens import Tokens
 
 IntArray = npt.NDArray[np.int64]
 
-# Activations by their names in a checkpoint: oneDNN's name, its variant, and torch's function.
+_gelu_ = torch.ops.aten.gelu_
+# Activations by their names in a checkpoint: oneDNN's name, its variant, and torch's, in place.
 _ACTIVATIONS: dict[str, tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]] = {
-    "gelu": ("gelu", "none", functional.gelu),
-    "gelu_new": ("gelu", "tanh", lambda states: functional.gelu(states, approximate="tanh")),
-    "gelu_pytorch_tanh": (
-        "gelu", "tanh", lambda states: functional.gelu(states, approximate="tanh"),
-    ),
-    "relu": ("relu", "", functional.relu),
-}  # fmt: skip
+    "gelu": ("gelu", "none", _gelu_),
+    "gelu_new": ("gelu", "tanh", lambda states: _gelu_(states, approximate="tanh")),
+    "gelu_pytorch_tanh": ("gelu", "tanh", lambda states: _gelu_(states, approximate="tanh")),
+    "relu": ("relu", "", torch.relu_),
+}
 
 # Tokens in a text up to which attention is plain products, in bf16.
 _SHORT = 128
@@ -58,7 +57,8 @@ class Product:
       layers: of one input; their outputs are joined.
       activation: name in `_ACTIVATIONS`, or None.
       int8: quantizes the weights by channel, and the inputs by token when they come.
-      activated: inputs come out of an activation, which goes no lower than `_LOWEST`.
+      activated: inputs come out of an activation, which goes no lower than `_LOWEST`, and may be
+        overwritten.
     """
 
     def __init__(
@@ -123,13 +123,14 @@ class _Int8Product:
         else:
             torch.maximum(largest, -states.amin(-1, keepdim=True), out=largest).clamp_(min=1e-12)
         scale = largest / self._most
-        # What is above zero is rounded by cutting it off.
-        rounded = states.mul(scale.reciprocal()).add_(self._zero + 0.5).to(torch.uint8)
+        scaled = torch.mul(states, scale.reciprocal(), out=states if self._activated else None)
+        # By way of int8, since torch takes ten times as long from float32 to uint8. Bytes wrap.
+        rounded = scaled.round_().to(torch.int8).view(torch.uint8).add_(self._zero)
         found = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, self._zero, self._packed, self._scales, self._zeros, None, 1.0, 0,
             torch.float32, "none", [], "",
         )  # fmt: skip
-        return torch.addcmul(self._bias, found, scale)
+        return torch.addcmul(self._bias, found, scale, out=found)
 
 
 @cache
@@ -271,8 +272,8 @@ class PackedEncoder:
             found = _attention(query, key, value).transpose(1, 2)
             attended[asked].view(found.shape).copy_(found)
             start = stop
-        states = layer.merge_norm(layer.merge(attended) + asking)
-        return layer.narrow_norm(layer.narrow(layer.widen(states)) + states)
+        states = layer.merge_norm(layer.merge(attended).add_(asking))
+        return layer.narrow_norm(layer.narrow(layer.widen(states)).add_(states))
 
     def _answer(self, first: torch.Tensor) -> torch.Tensor:
         """Logits from the states of the texts' first tokens, as each family's own head does."""
