@@ -137,6 +137,11 @@ def test_a_precision_on_the_command_line_overrides_the_tiers(tuned, corpus, tmp_
     assert [tier["precision"] for tier in stored["cascade"]["tiers"]] == [None, None]
 
 
+def test_only_budgets_that_the_timed_rows_fill_are_tried():
+    assert ways.filled((512, 1024, 2048, 4096), 4200, 2) == [512, 1024, 2048]
+    assert ways.filled((512, 1024), 90, 2) == [512]
+
+
 def test_the_fastest_wins_only_if_it_agrees():
     measured = [Measured("fp32", 8, 10.0, 1.0), Measured("bf16", 8, 20.0, 1.0)]
     sure, unsure = Agreement(2000, 0, 0.9985), Agreement(2000, 10, 0.9915)

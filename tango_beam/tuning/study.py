@@ -45,7 +45,7 @@ class Settings:
     text_pair_column: str | None = None
     input_format: str = "auto"
     sample_rows: int = 2000
-    timed_seconds: float = 0.5
+    timed_seconds: float = 1.0
     rounds: int = 3
     min_agreement: float = 0.995
     delta: float = 0.05

@@ -135,7 +135,7 @@ def try_all(
       models: the tier by backend and precision, `("torch", "fp32")` among them.
       texts: the sample; every row is compared with fp32.
       pairs: the second texts, for tasks on pairs.
-      budgets: padded tokens in a micro-batch.
+      budgets: padded tokens in a micro-batch; of those that the timed rows fill.
       rounds: of measuring; medians count.
       seconds: of work that is timed at each budget, about, in fp32.
       most_rows: that are timed: as many as the job gives a model at a time.
@@ -148,6 +148,8 @@ def try_all(
     outputs = {kind(*name): _logits(model, tokens) for name, model in models.items()}
     agreements = {name: agreement(found, outputs["fp32"], delta) for name, found in outputs.items()}
     part = _enough(reference, tokens, seconds, most_rows)
+    slots = parallel.slots() if reference.device == "cpu" else 1
+    budgets = filled(budgets, int(part.lengths.sum()), slots)
     measured = _measure(models, part, budgets, [1], rounds)
     way = best(measured, agreements, least)
     if more := _threads(reference.device, way):
@@ -175,6 +177,14 @@ def _enough(model: Model, tokens: Tokens, seconds: float, most_rows: int) -> Tok
         if spent >= seconds or count >= most_rows:
             return part
         count = min(2 * count, most_rows)
+
+
+def filled(budgets: Sequence[int], tokens: int, slots: int) -> list[int]:
+    """Budgets of which so many tokens make a micro-batch for every slot; the smallest, always.
+
+    A larger one would be cut into the micro-batches of a smaller, and be taken for as fast.
+    """
+    return [budget for budget in budgets if budget * slots <= tokens] or [min(budgets)]
 
 
 def _threads(device: str, way: Measured) -> list[int]:
