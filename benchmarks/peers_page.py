@@ -138,7 +138,7 @@ def _own(cascade: str) -> str:
     tier = load_cascade(cascade).tiers[-1]
     if tier.precision is None:
         return "in bf16, as it comes"
-    return f"in {tier.precision} by {tier.backend}, as `pipelines.tune` left it"
+    return f"in {tier.precision} by {tier.backend or 'torch'}, as `pipelines.tune` left it"
 
 
 def _way(way: dict) -> str:
