@@ -226,9 +226,9 @@ class PackedEncoder:
         order = np.argsort(lengths, kind="stable")
         groups = list(_groups(lengths[order]))
         states = self._embed(tokens, rows[order], groups, pad_id)
-        starts = np.concatenate([[0], np.cumsum(lengths[order])[:-1]])
+        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
         for layer in self._layers:
-            states = self._through(layer, states, groups, torch.from_numpy(starts))
+            states = self._through(layer, states, groups, starts)
         logits = self._answer(states).float().numpy()
         found = np.empty_like(logits)
         found[order] = logits
@@ -294,8 +294,7 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> t
     rows, heads, _, width = query.shape
     if query.dtype != torch.bfloat16 or key.shape[2] > _SHORT:
         return functional.scaled_dot_product_attention(query, key, value)
-    flat = (part.reshape(-1, part.shape[2], width) for part in (query, key, value))
-    query, key, value = flat
+    query, key, value = (part.reshape(-1, part.shape[2], width) for part in (query, key, value))
     scores = torch.bmm(query, key.transpose(1, 2)).mul_(width**-0.5)
     return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, heads))
 
