@@ -67,8 +67,8 @@ def _whole(outcome: Outcome, output: str) -> Table:
         table.add_row(
             f"tier {number}",
             f"{found.way.name}, {found.way.batch_tokens:,} padded tokens and {found.way.threads} "
-            f"thread{'s' * (found.way.threads > 1)} to a micro-batch: the fastest, but for 3 %, that answers as "
-            f"fp32 does often enough{share}",
+            f"thread{'s' * (found.way.threads > 1)} to a micro-batch: the fastest, but for "
+            f"3 %, that answers as fp32 does often enough{share}",
         )
     cascade, alone = outcome.rates
     table.add_row("escalated", f"{outcome.escalated:.1%} of the sample at the cascade's threshold")
