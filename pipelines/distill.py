@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 
 from tango_beam import command_line
-from tango_beam.command_line import DONE, Parser, stated
-from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.training.settings import DistillConfig, Recipe
+from tango_beam.command_line import DONE, Parser
+from tango_beam.training.options import DistillOptions
 
 DESCRIPTION = """\
 Distils a teacher into a first tier (TangoBERT, section 4.2): the teacher's logits over labelled
@@ -25,57 +23,23 @@ read off the held-out sentences.
 
 
 def parser() -> Parser:
-    """The command line; defaults are those of the dataclasses."""
-    result = Parser(prog="pipelines.distill", description=DESCRIPTION)
-    recipe = functools.partial(command_line.add_option, result, Recipe)
-    shape = functools.partial(command_line.add_option, result, BiLSTMConfig)
-    training = functools.partial(command_line.add_option, result, DistillConfig)
-    recipe("teacher", "a second tier", metavar="DIR")
-    command_line.add_data_options(result, Recipe)
-    recipe(
-        "unlabeled",
-        "texts of the domain, cut into sentences; may be given more than once",
-        metavar="PARQUET",
-    )
-    recipe("augment", "kinds of augmented texts", metavar="KINDS")
-    recipe("augmented", "how many augmented texts")
-    recipe("student", "reads the teacher's word pieces, or words")
-    recipe("vectors", "words: GloVe, columns word and vector", metavar="PARQUET")
-    shape("vocabulary_size", "words: the most frequent ones, padding and unknown among them")
-    shape("embedding_size", "width of a word's or piece's embedding")
-    shape("hidden_size", "units of one direction of one of the two LSTM layers")
-    shape("feed_forward_size", "units between the LSTM and the labels")
-    shape("max_length", "tokens read of a text")
-    shape("dropout", "between layers, in training")
-    training("epochs", "passes over all texts")
-    training("learning_rate", "peak of AdamW's, down linearly to 0")
-    training("batch_size", "texts a step")
-    training("seed", "order of texts, augmentation, dropout, first weights")
-    recipe("cascade", "write cascade.json over teacher and student, beside both")
-    recipe(
-        "agreement",
-        "with --cascade: share of held-out sentences on which cascade and teacher agree",
-        metavar="0..1",
-    )
-    result.add_argument("--verbose", action="store_true", help="let the libraries talk")
-    return result
+    """The command line."""
+    return command_line.parser_of(DistillOptions, "pipelines.distill", DESCRIPTION)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Labels, trains, scores and saves; returns the exit code."""
     ours = parser().parse_args(arguments)
-    recipe = Recipe(**stated(ours, Recipe))
-    training = DistillConfig(**stated(ours, DistillConfig))
-    shape = BiLSTMConfig(labels=(), **stated(ours, BiLSTMConfig))
+    options = command_line.options_of(DistillOptions, ours)
     command_line.quiet(ours.verbose)
     command_line.talk("tango_beam.training")
     # torch takes seconds to import; a misspelt option need not wait for it.
-    from tango_beam.training.recipe import run
+    from tango_beam.training.distill import run
 
-    line = command_line.as_given("pipelines.distill", arguments)
-    for name, value in run(recipe, shape, training, line).items():
+    scores = run(options, command_line.as_given("pipelines.distill", arguments))
+    for name, value in scores.items():
         print(f"{name}: {value:.4f}")
-    print(f"saved: {recipe.output}")
+    print(f"saved: {options.output}")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Audits: some simple rows also go to the last tier, as a check of the certificate. No Beam.
+"""Audits: the last tier also answers some simple rows, to check the certificate. No Beam.
 
 A row is drawn by a hash of its position, so that every attempt and every resumed run draws the same
 ones. Its answer is held in a hidden column while it travels to the last tier, and is written
@@ -8,32 +8,24 @@ whatever the last tier says; both answers go to `_audit/`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tango_beam import records
-from tango_beam.calibration import bounds
+from tango_beam import record_columns
+from tango_beam.arrays import Bool
 
-BoolArray = npt.NDArray[np.bool_]
-
-LEVEL = 0.01
-ALARM, NO_CONTRADICTION, TOO_FEW = "alarm", "no contradiction", "too few to tell"
-NO_GOAL = "no agreement certified"
-
-FOLDER = "_audit"
 # The texts' own columns may bear the name of another column here.
 _TEXTS = ("text", "text_pair")
 _ANSWER = ("prediction", "confidence", "tier", "truncated")
 
 
-def drawn(batch: pa.RecordBatch, rate: float) -> BoolArray:
+def is_drawn(batch: pa.RecordBatch, rate: float) -> Bool:
     """Which rows are drawn, by position; each with probability `rate`, shape [rows]."""
-    if rate <= 0 or records.POSITION not in batch.schema.names:
+    if rate <= 0 or record_columns.POSITION not in batch.schema.names:
         return np.zeros(batch.num_rows, bool)
-    position = batch.column(records.POSITION)
+    position = batch.column(record_columns.POSITION)
     mixed: npt.NDArray[np.uint64] = np.zeros(batch.num_rows, np.uint64)
     for name in ("file", "row_group", "row"):
         mixed = _mix(mixed ^ position.field(name).to_numpy().astype(np.int64).view(np.uint64))
@@ -48,15 +40,15 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def held(batch: pa.RecordBatch) -> BoolArray:
+def is_held(batch: pa.RecordBatch) -> Bool:
     """Which rows carry the answer of an earlier tier, shape [rows]."""
-    if records.AUDIT not in batch.schema.names:
+    if record_columns.HELD_ANSWER not in batch.schema.names:
         return np.zeros(batch.num_rows, bool)
-    return batch.column(records.AUDIT).is_valid().to_numpy(zero_copy_only=False)
+    return batch.column(record_columns.HELD_ANSWER).is_valid().to_numpy(zero_copy_only=False)
 
 
 def hold(
-    rows: pa.RecordBatch, answer: dict[str, pa.Array], mine: BoolArray, earlier: BoolArray
+    rows: pa.RecordBatch, answer: dict[str, pa.Array], mine: Bool, earlier: Bool
 ) -> pa.StructArray:
     """The column of held answers for rows that go on.
 
@@ -71,17 +63,19 @@ def hold(
     if not earlier.any():
         return made
     own = np.arange(len(made))
-    both = pa.concat_arrays([made, rows.column(records.AUDIT).cast(made.type)])
+    both = pa.concat_arrays([made, rows.column(record_columns.HELD_ANSWER).cast(made.type)])
     return both.take(pa.array(np.where(earlier, own + len(made), own)))
 
 
 def held_answer(rows: pa.RecordBatch) -> dict[str, pa.Array]:
     """The held answers of rows that all carry one, by the names of the output's columns."""
-    column = rows.column(records.AUDIT)
+    column = rows.column(record_columns.HELD_ANSWER)
     return {field.name: column.field(field.name) for field in column.type}
 
 
-def letters(batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str]) -> pa.RecordBatch:
+def audit_rows(
+    batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str]
+) -> pa.RecordBatch:
     """What goes to `_audit/`: position, texts, both answers, whether they agree.
 
     Args:
@@ -89,8 +83,8 @@ def letters(batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str])
       paths: of each row's file.
       text_columns: of the input.
     """
-    position, last = batch.column(records.POSITION), batch.column(records.AUDITED)
-    simple = batch.column(records.AUDIT)
+    position, last = batch.column(record_columns.POSITION), batch.column(record_columns.LAST_ANSWER)
+    simple = batch.column(record_columns.HELD_ANSWER)
     first, second = simple.field("prediction"), last.field("prediction")
     texts = {
         name: batch.column(column).cast(pa.string())
@@ -112,8 +106,8 @@ def letters(batch: pa.RecordBatch, paths: pa.Array, text_columns: Sequence[str])
     )
 
 
-def schema(text_columns: Sequence[str]) -> pa.Schema:
-    """Of `letters`."""
+def audit_schema(text_columns: Sequence[str]) -> pa.Schema:
+    """Schema of `audit_rows`."""
     return pa.schema(
         [
             ("file", pa.string()),
@@ -128,49 +122,3 @@ def schema(text_columns: Sequence[str]) -> pa.Schema:
             ("agrees", pa.bool_()),
         ]
     )
-
-
-def conclude(
-    checked: int, disagreements: int, accepted: int, answered: int, goal: float | None
-) -> dict[str, Any]:
-    """What an audit says of a promise of agreement.
-
-    Alarm: the share of accepted rows times the lower exact bound on disagreement among them (at
-    `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to tell: no
-    alarm, but more disagreement was seen than the goal allows, or twice as much is still possible.
-
-    Args:
-      checked: audited rows that the last tier answered.
-      disagreements: among them.
-      accepted: accepted rows in all, audited ones included.
-      answered: accepted and escalated rows.
-      goal: share of all rows on which cascade and last tier agree; None: none was certified.
-    """
-    share = accepted / answered if answered else 0.0
-    low = share * bounds.lower(disagreements, checked, LEVEL) if checked else 0.0
-    high = share * bounds.upper(disagreements, checked, LEVEL) if checked else share
-    if goal is None:
-        verdict = NO_GOAL
-    elif low > 1 - goal:
-        verdict = ALARM
-    else:
-        seen = share * disagreements / max(1, checked)
-        unclear = seen > 1 - goal or high > 2 * (1 - goal)
-        verdict = TOO_FEW if unclear else NO_CONTRADICTION
-    return {
-        "verdict": verdict,
-        "goal": goal,
-        "checked": checked,
-        "disagreements": disagreements,
-        "accepted_share": share,
-        "disagreement": share * disagreements / checked if checked else None,
-        "interval": [low, high],
-        "level": LEVEL,
-    }
-
-
-def certified_goal(certificate: dict[str, Any]) -> float | None:
-    """The share of agreement that a run's certificate promises of all rows, covered or not."""
-    promised = certificate.get("signed", [])
-    values = [one["value"] for one in promised if one["goal"] == "agreement"]
-    return max(values, default=None)

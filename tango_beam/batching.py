@@ -13,7 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-IntArray = npt.NDArray[np.int64]
+from tango_beam.arrays import Int64
+
+# Rows wait in a record batch until it is full. So that long texts do not pile up, a row also counts
+# once for every so many bytes.
+BYTES_PER_ROW = 4096
 
 
 def plan_batches(
@@ -22,7 +26,7 @@ def plan_batches(
     *,
     stretch: float = 1.1,
     min_rows: int = 1,
-) -> list[IntArray]:
+) -> list[Int64]:
     """Groups rows into length-sorted micro-batches under a budget of padded tokens.
 
     Rows are sorted by length and cut greedily from the shortest up. A batch ends when one more row
@@ -51,7 +55,7 @@ def plan_batches(
     sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
     order = np.argsort(sizes, kind="stable")
     ordered = sizes[order]
-    batches: list[IntArray] = []
+    batches: list[Int64] = []
     start = 0
     while start < len(order):
         stop = _affordable(ordered, start, token_budget)
@@ -62,7 +66,7 @@ def plan_batches(
     return batches
 
 
-def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1) -> list[IntArray]:
+def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1) -> list[Int64]:
     """Groups rows into micro-batches of about as many tokens each, for models that need no padding.
 
     Rows are sorted by length, so that texts of one length stand together.
@@ -93,7 +97,7 @@ def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1)
     return [part for part in np.split(order, edges) if len(part)]
 
 
-def _affordable(ordered: IntArray, start: int, token_budget: int) -> int:
+def _affordable(ordered: Int64, start: int, token_budget: int) -> int:
     """The largest `stop` whose batch of (stop - start) rows is within budget; at least one row."""
     low, high = start + 1, min(len(ordered), start + max(1, token_budget // int(ordered[start])))
     while low < high:
@@ -105,7 +109,7 @@ def _affordable(ordered: IntArray, start: int, token_budget: int) -> int:
     return low
 
 
-def padding_ratio(lengths: npt.ArrayLike, batches: Sequence[IntArray]) -> float:
+def padding_ratio(lengths: npt.ArrayLike, batches: Sequence[Int64]) -> float:
     """Padded over real tokens for micro-batches of rows of the given lengths; 1.0 is none."""
     sizes = np.asarray(lengths, dtype=np.int64)
     real = int(sizes.sum())
@@ -136,3 +140,14 @@ def join(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         if not other.schema.equals(first):
             raise ValueError(f"record batches differ:\n{first}\nagainst\n{other.schema}")
     return pa.concat_batches(batches)
+
+
+def row_weight(batch: pa.RecordBatch) -> int:
+    """What a batch counts for when batches are joined: its rows, or more if they are long."""
+    return max(1, batch.num_rows, batch.nbytes // BYTES_PER_ROW)
+
+
+def cut_rows(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    """Cuts a record batch until each piece has at most `rows` rows, or rows' worth of bytes."""
+    heavy = -(-row_weight(batch) // rows)
+    return cut(batch, max(1, batch.num_rows // heavy))

@@ -9,7 +9,6 @@ record batches ──> tier 1 ──┬─ simple ──────────
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,14 +16,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from tango_beam import batching, coders, models, scoring  # noqa: F401 - registers the coder
-from tango_beam.config import CascadeConfig
+from tango_beam import batching, coders  # noqa: F401 - registers the coder
+from tango_beam.branches import TierRole
+from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.models import loading
 from tango_beam.placement import Placement, Send
-from tango_beam.tier import AUDITED, COMPLEX, FAILED, Compute, ScoreTier
-
-# Rows wait in a batch until it is full; so that long texts do not pile up, a row also counts once
-# for every so many bytes.
-BYTES_PER_ROW = 4096
+from tango_beam.record_columns import OutputColumns
+from tango_beam.tier import AUDITED, COMPLEX, FAILED, SIMPLE, ScoreTier
 
 
 class _Collections(NamedTuple):
@@ -83,11 +81,8 @@ class Cascade(beam.PTransform):
 
     Args:
       config: the tiers; any number of them.
-      text_column: the column that is read.
-      text_pair_column: the second text of a pair.
+      columns: which columns are read (`text`), and which are added.
       compute: device and precision.
-      prefix: goes before the names of the columns that are added.
-      scores: adds every label's probability.
       audit_rate: share of rows, drawn by position, that the last tier answers too where an earlier
         one accepts them; wants rows with positions (`records.POSITION`).
       placement: where the tiers behind the first one run; beside it by default.
@@ -102,12 +97,8 @@ class Cascade(beam.PTransform):
         self,
         config: CascadeConfig,
         *,
-        text_column: str = "text",
-        text_pair_column: str | None = None,
+        columns: OutputColumns = OutputColumns(),  # noqa: B008 - frozen
         compute: Compute = Compute(),  # noqa: B008 - frozen
-        prefix: str = "",
-        scores: bool = False,
-        costs: bool = False,
         audit_rate: float = 0.0,
         fingerprint: str | None = None,
         placement: Placement = Placement(),  # noqa: B008 - frozen
@@ -115,53 +106,53 @@ class Cascade(beam.PTransform):
         super().__init__()
         self._config, self._compute, self._placement = config, compute, placement
         if fingerprint is None:
-            device = models.resolve_device(compute.device)
-            fingerprint = config.fingerprint(models.resolve_precision(compute.precision, device))
+            device = loading.resolve_device(compute.device)
+            precision = loading.resolve_precision(compute.precision, device)
+            fingerprint = config.fingerprint(precision)
         self._roles = [
-            scoring.TierRole(
+            TierRole(
                 number=number,
                 threshold=tier.threshold,
                 first_threshold=config.threshold,
                 cascade=fingerprint,
-                text_column=text_column,
-                text_pair_column=text_pair_column,
-                prefix=prefix,
-                scores=scores,
-                costs=costs,
+                columns=columns,
+                decoder=tier.decoder,
                 audit_rate=audit_rate,
             )
             for number, tier in enumerate(config.tiers, start=1)
         ]
 
     def expand(self, batches: PCollection) -> CascadeOutput:
-        tiers = self._config.tiers
+        tiers, place = self._config.tiers, self._placement.hinted
         branches, failures, audits = [], [], []
         unanswered = batches
         for role, tier, following in zip(self._roles, tiers, (*tiers[1:], None), strict=True):
+            number = role.number
+            score = beam.ParDo(ScoreTier(tier, role, self._compute, following))
             scored = (
                 unanswered
-                | f"BatchForTier{role.number}" >> self._here(role, BatchRows(tier.batch_rows))
-                | f"Tier{role.number}"
-                >> self._here(
-                    role, beam.ParDo(ScoreTier(tier, role, self._compute, following))
-                    .with_output_types(pa.RecordBatch)
-                ).with_outputs(COMPLEX, FAILED, AUDITED, main="simple")
-            )  # fmt: skip
-            branches.append(scored["simple"])
+                | f"BatchForTier{number}" >> place(BatchRows(tier.batch_rows), number)
+                | f"Tier{number}"
+                >> place(score.with_output_types(pa.RecordBatch), number).with_outputs(
+                    COMPLEX, FAILED, AUDITED, main=SIMPLE
+                )
+            )
+            branches.append(scored[SIMPLE])
             failures.append(scored[FAILED])
-            if role.number > 1 and role.audit_rate > 0:
+            if number > 1 and role.audit_rate > 0:
                 audits.append(scored[AUDITED])
             unanswered = scored[COMPLEX]
-            if role.number == 1 and following and self._placement.apart:
-                unanswered = (
-                    unanswered
-                    | "BatchForShuffle" >> BatchRows(following.batch_rows)
-                    | "SendComplex" >> Send(self._placement)
-                )
+            if number == 1 and following and self._placement.apart:
+                unanswered = self._sent(unanswered, following)
         return CascadeOutput(tuple(branches), tuple(failures), tuple(audits))
 
-    def _here(self, role: scoring.TierRole, step: beam.PTransform) -> beam.PTransform:
-        return step if role.number == 1 else self._placement.here(step)
+    def _sent(self, batches: PCollection, following: TierConfig) -> PCollection:
+        """Complex rows, shuffled to where the second tier runs."""
+        return (
+            batches
+            | "BatchForShuffle" >> BatchRows(following.batch_rows)
+            | "SendComplex" >> Send(self._placement)
+        )
 
 
 class BatchRows(beam.PTransform):
@@ -177,23 +168,14 @@ class BatchRows(beam.PTransform):
     def expand(self, batches: PCollection) -> PCollection:
         # Adaptive sizes would time everything fused behind; a fixed one is reproducible.
         join = beam.BatchElements(
-            min_batch_size=self._rows, max_batch_size=self._rows, element_size_fn=row_weight
+            min_batch_size=self._rows,
+            max_batch_size=self._rows,
+            element_size_fn=batching.row_weight,
         )
         # An element that reaches the maximum on its own comes out behind an empty batch.
         piece = max(1, self._rows // 4)
         return (
             batches
-            | "Cut" >> beam.FlatMap(cut_rows, piece).with_output_types(pa.RecordBatch)
+            | "Cut" >> beam.FlatMap(batching.cut_rows, piece).with_output_types(pa.RecordBatch)
             | "Join" >> join
         )
-
-
-def row_weight(batch: pa.RecordBatch) -> int:
-    """What a batch counts for when batches are joined: its rows, or more if they are long."""
-    return max(1, batch.num_rows, batch.nbytes // BYTES_PER_ROW)
-
-
-def cut_rows(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    """Cuts a batch until each piece has at most `rows` rows, or rows' worth of bytes."""
-    heavy = -(-row_weight(batch) // rows)
-    return batching.cut(batch, max(1, batch.num_rows // heavy))

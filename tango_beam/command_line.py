@@ -6,7 +6,6 @@ import argparse
 import atexit
 import dataclasses
 import difflib
-import functools
 import logging
 import os
 import shlex
@@ -15,9 +14,11 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tango_beam.errors import Interrupted, JobError, RefusedError
+
+T = TypeVar("T")
 
 DONE, FAILED, REFUSED, TOO_MANY_DEAD = 0, 1, 2, 3
 ALARM, NOT_SIGNED = 4, 5
@@ -95,17 +96,18 @@ def _names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def quiet(verbose: bool) -> None:
-    """Keeps libraries' chatter off, or lets all of it through."""
+    """Keeps libraries' messages off, or lets all of them through; our own warnings are shown."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
         logging.getLogger("tango_beam").setLevel(logging.DEBUG)
         return
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    logging.basicConfig(level=logging.CRITICAL, format="%(message)s")
     for name in ("apache_beam", "transformers", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.getLogger().setLevel(logging.CRITICAL)
+    # Our own warnings are for people: a lease that is not renewed, a file that is fetched again.
+    logging.getLogger("tango_beam").setLevel(logging.WARNING)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -115,110 +117,111 @@ def as_given(module: str, arguments: Sequence[str]) -> str:
     return f"python -m {module} {shlex.join(arguments)}"
 
 
-def add_option(
-    parser: argparse._ActionsContainer, kind: type, name: str, about: str, **changes: Any
-) -> None:
-    """Adds `--name` for a field of a dataclass; type, choices and default are the field's.
+def option(
+    about: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    metavar: str | None = None,
+    group: str = "",
+    separator: str | None = None,
+    resumed: str = "same",
+) -> Any:
+    """A field of an options dataclass, with what its command line says of it.
+
+    Args:
+      about: the help; the default is put behind it.
+      default: none for an option that must be given.
+      metavar: what the help calls the value.
+      group: title under which the help lists it.
+      separator: between the values of a tuple that is given as one argument.
+      resumed: how it may differ where a run is resumed: `same`, not at all; `spelled`, as it likes
+        if it stands for the same; `free`, as it likes.
+    """
+    said = {"about": about, "metavar": metavar, "group": group, "separator": separator}
+    return dataclasses.field(default=default, metadata={**said, "resumed": resumed})
+
+
+def names_of(kind: type, resumed: str) -> set[str]:
+    """Names of the options that may differ in such a way where a run is resumed."""
+    return {
+        field.name for field in dataclasses.fields(kind) if field.metadata.get("resumed") == resumed
+    }
+
+
+def parser_of(kind: type, module: str, description: str, epilog: str = "") -> Parser:
+    """The command line of an options dataclass: an option for every field that `option` made.
 
     An option that is not given stays out of the result, so that the field's own default holds.
 
     Args:
-      parser: gets the option.
       kind: the dataclass.
-      name: the field.
-      about: the help; the default is put behind it.
-      **changes: anything else that argparse takes, `metavar` say.
+      module: the entry point, `pipelines.classify` say.
+      description: stands above the options.
+      epilog: stands below them.
     """
-    (field,) = (field for field in dataclasses.fields(kind) if field.name == name)
-    hint = typing.get_type_hints(kind)[name]
-    about = about.replace("%", "%%")
+    parser = Parser(prog=module, description=description, epilog=epilog)
+    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if "about" not in field.metadata:
+            continue
+        title = field.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(groups[title], field, hints[field.name])
+    parser.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
+    return parser
+
+
+def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:
+    about = field.metadata["about"].replace("%", "%%")
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": about}
     if field.default is dataclasses.MISSING:
         options["required"] = True
     elif hint is not bool and field.default not in (None, "", ()):
         options["help"] = f"{about} (default: {field.default})"
-    # `str | None` takes a str, `tuple[str, ...]` one str each time it is given.
-    inner = [part for part in typing.get_args(hint) if part not in (type(None), Ellipsis)]
     if hint is bool:
-        options["action"] = "store_true"
-    elif typing.get_origin(hint) is typing.Literal:
-        options["choices"] = inner
+        no = "no_" * bool(field.default)
+        action = "store_false" if no else "store_true"
+        parser.add_argument(f"--{no}{field.name}", action=action, dest=field.name, **options)
+        return
+    # `str | None` takes a str, `tuple[str, ...]` one str each time it is given.
+    kinds = _inner(hint)
+    if typing.Literal in (typing.get_origin(hint), *map(typing.get_origin, kinds)):
+        options["choices"] = [
+            choice for kind in kinds for choice in typing.get_args(kind) or [kind]
+        ]
     else:
-        options["type"] = inner[0] if inner else hint
-        options["metavar"] = {int: "N", float: "X"}.get(options["type"], "NAME")
-    if typing.get_origin(hint) is tuple:
+        options["type"] = kinds[0]
+        usual = {int: "N", float: "X"}.get(options["type"], "NAME")
+        options["metavar"] = field.metadata["metavar"] or usual
+    separator = field.metadata["separator"]
+    if separator:
+        options["type"] = lambda given: tuple(filter(None, given.split(separator)))
+    elif tuple in (typing.get_origin(hint), *map(typing.get_origin, typing.get_args(hint))):
         options["action"] = "append"
-    parser.add_argument(f"--{name}", **{**options, **changes})
+    parser.add_argument(f"--{field.name}", **options)
 
 
-def stated(ours: argparse.Namespace, kind: type) -> dict[str, Any]:
-    """The fields of a dataclass that the command line states."""
-    given = {name: value for name, value in vars(ours).items() if name in _field_names(kind)}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+def _inner(hint: Any) -> list[Any]:
+    """The types within a hint: `str` of `tuple[str, ...] | None`."""
+    parts = [part for part in typing.get_args(hint) if part not in (type(None), Ellipsis)]
+    if not parts:
+        return [hint]
+    if len(parts) == 1 and typing.get_origin(parts[0]) is tuple:
+        return _inner(parts[0])
+    return parts
 
 
-def _field_names(kind: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
+def options_of(kind: type[T], ours: argparse.Namespace) -> T:
+    """The options dataclass that a command line states.
 
-
-def add_reading_arguments(group: argparse._ArgumentGroup) -> None:
-    """The options on what is read that classify, calibrate and evaluate share."""
-    group.add_argument(
-        "--input", action="append", required=True, metavar="GLOB",
-        help="file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; "
-        "may be given more than once",
-    )  # fmt: skip
-    group.add_argument(
-        "--input_format", choices=("auto", "parquet", "jsonl"), default="auto",
-        help="auto goes by the files' names",
-    )  # fmt: skip
-    group.add_argument("--text_column", default="text", metavar="NAME")
-    group.add_argument(
-        "--text_pair_column", metavar="NAME", help="the second text, for tasks on pairs"
-    )
-
-
-def add_tier_arguments(group: argparse._ArgumentGroup) -> None:
-    """The options on the cascade, and on where and how it computes, that they share."""
-    group.add_argument(
-        "--cascade", default="sst2", metavar="DIR-or-name",
-        help="cascade directory or embedded cascade (default: sst2, sentiment of sentences)",
-    )  # fmt: skip
-    group.add_argument("--max_length", type=int, metavar="TOKENS", help="read no more of a text")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    group.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32", "int8"), default="auto",
-        help="auto is each tier's own where it states one (pipelines.tune), else bf16 where the "
-        "hardware computes in it natively; int8 is for transformers on a processor",
-    )  # fmt: skip
-
-
-def add_pair_arguments(group: argparse._ArgumentGroup, about_threshold: str) -> None:
-    """The options that make a cascade of any two checkpoints."""
-    group.add_argument(
-        "--first_tier", metavar="PATH-or-hub-id",
-        help="with --second_tier: a cascade of any two checkpoints",
-    )  # fmt: skip
-    group.add_argument("--second_tier", metavar="PATH-or-hub-id")
-    group.add_argument("--threshold", type=float, metavar="0..1", help=about_threshold)
-
-
-def add_data_options(parser: argparse.ArgumentParser, kind: type) -> None:
-    """The options on data that fine-tuning and distillation share.
-
-    Args:
-      parser: gets them.
-      kind: a dataclass of `training.settings` that extends `TrainingFiles`.
+    Raises:
+      RefusedError: a value that the dataclass refuses.
     """
-    add = functools.partial(add_option, parser, kind)
-    add("train", "texts and labels", metavar="PARQUET")
-    add("output", "empty, or not there yet", metavar="DIR")
-    add("dev", "labelled too; scored once, at the end, to report", metavar="PARQUET")
-    add("text_column", "of every file")
-    add("label_column", "of --train and --dev")
-    add("held_out", "whole sentences to set aside, with every row inside one of them")
-    add("held_out_seed", "the same sentences for the same seed")
-    add("store", "precision of the weights on disk")
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    given = {name: value for name, value in vars(ours).items() if name in names}
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
 def talk(name: str) -> None:

@@ -1,83 +1,37 @@
-"""What `pipelines.classify` can be told."""
+"""The options that commands share, as the dataclasses from which their command lines are made."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
-from tango_beam import placement
+from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
-from tango_beam.io.plan import CHECKPOINT_BYTES
 
-# Options that may differ between a run and its resumption: they change no answer.
-_FREE = (
-    "overwrite", "resume", "workers", "placement", "second_tier_ram", "second_tier_accelerator",
-)  # fmt: skip
+# Input that is read, scored and stored at a time.
+CHECKPOINT_BYTES = 32 << 20
+
+_cascade = partial(option, group="cascade")
+_reading = partial(option, group="reading")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `pipelines.classify` can be told; the names are those of the command line."""
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """What is read."""
 
-    input: tuple[str, ...]
-    output: str
-    cascade: str = "sst2"
-    first_tier: str | None = None
-    second_tier: str | None = None
-    threshold: float | None = None
-    text_column: str = "text"
-    text_pair_column: str | None = None
-    input_format: str = "auto"
-    output_format: str = "auto"
-    schema: str | None = None
-    columns: tuple[str, ...] | None = None
-    limit: int | None = None
-    max_length: int | None = None
-    max_dead_fraction: float = 0.01
-    allow_broken_files: bool = False
-    overwrite: bool = False
-    resume: bool = False
-    scores: bool = False
-    source_columns: bool = False
-    answer_prefix: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    checkpoint_bytes: int = CHECKPOINT_BYTES
-    audit_rows: int | None = None
-    audit_rate: float | None = None
-    workers: int | None = None
-    placement: str = "auto"
-    second_tier_ram: str | None = None
-    second_tier_accelerator: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_dead_fraction <= 1:
-            raise RefusedError(
-                f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"
-            )
-        if self.resume and self.overwrite:
-            raise RefusedError("expected --resume or --overwrite, found both")
-        if self.audit_rows is not None and self.audit_rate is not None:
-            raise RefusedError("expected --audit_rows or --audit_rate, found both")
-        if self.audit_rate is not None and not 0 < self.audit_rate <= 1:
-            raise RefusedError(f"--audit_rate: expected a share over 0, found {self.audit_rate}")
-        if self.placement not in placement.CHOICES:
-            raise RefusedError(
-                f"--placement: expected one of {placement.CHOICES}, found {self.placement}"
-            )
-        if self.placement == placement.TOGETHER and (
-            self.second_tier_ram or self.second_tier_accelerator
-        ):
-            raise RefusedError(
-                "--second_tier_ram, --second_tier_accelerator: expected --placement apart, found "
-                "together"
-            )
-        for name in ("limit", "checkpoint_bytes", "audit_rows", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise RefusedError(f"--{name}: expected at least 1, found {value}")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise RefusedError(f"--threshold: expected 0 to 1, found {self.threshold}")
+    input: tuple[str, ...] = _reading(
+        "file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; may be "
+        "given more than once",
+        metavar="GLOB",
+        resumed="spelled",
+    )
+    input_format: Literal["auto", "parquet", "jsonl"] = _reading(
+        "auto goes by the files' names", "auto"
+    )
+    text_column: str = _reading("the text", "text")
+    text_pair_column: str | None = _reading("the second text, for tasks on pairs", None)
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -85,7 +39,72 @@ class Options:
         pair = (self.text_pair_column,) if self.text_pair_column else ()
         return (self.text_column, *pair)
 
-    def of_results(self, device: str, precision: str) -> dict[str, Any]:
-        """Every option that changes a result, as JSON holds it, device and precision settled."""
-        stored = asdict(replace(self, device=device, precision=precision))
-        return {name: value for name, value in stored.items() if name not in _FREE}
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeOptions:
+    """The cascade, and where and how it computes."""
+
+    cascade: str = _cascade(
+        "cascade directory or embedded cascade (sst2: sentiment of sentences)",
+        "sst2",
+        metavar="DIR-or-name",
+        resumed="spelled",
+    )
+    max_length: int | None = _cascade("read no more of a text", None, metavar="TOKENS")
+    device: Literal["auto", "cpu", "cuda"] = _cascade(
+        "where the models compute", "auto", resumed="spelled"
+    )
+    precision: Literal["auto", "bf16", "fp32", "int8"] = _cascade(
+        "auto is each tier's own where it states one (pipelines.tune), else bf16 where the "
+        "hardware computes in it natively; int8 is for transformers on a processor",
+        "auto",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierOptions(CascadeOptions):
+    """A cascade directory, or any two checkpoints."""
+
+    first_tier: str | None = _cascade(
+        "with --second_tier: a cascade of any two checkpoints",
+        None,
+        metavar="PATH-or-hub-id",
+        resumed="spelled",
+    )
+    second_tier: str | None = _cascade(
+        "with --first_tier: answers the rows that are escalated",
+        None,
+        metavar="PATH-or-hub-id",
+        resumed="spelled",
+    )
+    threshold: float | None = _cascade(
+        "first-tier confidence under which a row is escalated; 0: first tier only, 1: second tier "
+        "only (default: the cascade's own)",
+        None,
+        metavar="0..1",
+    )
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise RefusedError(f"--threshold: expected 0 to 1, found {self.threshold}")
+
+
+def refuse_outside(
+    options: object, least: float, *names: str, under: float = math.inf, above: bool = False
+) -> None:
+    """Raises RefusedError for the first of some numbers that is too small or too large.
+
+    Args:
+      options: a dataclass whose fields are options.
+      least: the smallest number allowed.
+      names: the fields; one that is None passes.
+      under: a number that they must stay under.
+      above: numbers must be larger than `least`, and not equal to it.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is None or ((value > least if above else value >= least) and value < under):
+            continue
+        limit = "" if under == math.inf else f" and under {under}"
+        kind = "above" if above else "at least"
+        raise RefusedError(f"--{name}: expected {kind} {least}{limit}, found {value}")

@@ -14,10 +14,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from tango_beam import batching, records
-
-TOGETHER, APART = "together", "apart"
-CHOICES = ("auto", TOGETHER, APART)
+from tango_beam import batching, record_columns
 
 
 @dataclass(frozen=True)
@@ -38,23 +35,30 @@ class Placement:
     min_ram: str | None = None
     accelerator: str | None = None
 
-    def here(self, step: beam.PTransform) -> beam.PTransform:
-        """A step that runs beside the second tier, with its hints.
+    def hinted(self, step: beam.PTransform, tier: int = 2) -> beam.PTransform:
+        """A step of a tier; behind the first one it bears the second tier's hints.
 
         All steps behind the shuffle need the same: where hints change, fusion ends, and rows would
-        cross a border on which nobody counts them.
+        cross a border on which they are not counted.
         """
         hints = {"min_ram": self.min_ram, "accelerator": self.accelerator}
         stated = {name: hint for name, hint in hints.items() if hint}
-        return step.with_resource_hints(**stated) if self.apart and stated else step
+        if tier == 1 or not self.apart or not stated:
+            return step
+        return step.with_resource_hints(**stated)
 
 
-def settle(
+def runner_of(options: PipelineOptions) -> str:
+    """Name of the runner that Beam's options ask for; empty for the default."""
+    return (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
+
+
+def placement_of(
     choice: str, options: PipelineOptions, ram: str | None = None, accelerator: str | None = None
 ) -> Placement:
     """The placement that was asked for; `auto` is `apart` on Dataflow, `together` elsewhere."""
-    runner = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1]
-    apart = choice == APART or (choice == "auto" and runner == "DataflowRunner")
+    on_dataflow = runner_of(options) == "DataflowRunner"
+    apart = choice == "apart" or (choice == "auto" and on_dataflow)
     return Placement(apart, ram, accelerator)
 
 
@@ -77,7 +81,8 @@ class Send(beam.PTransform):
             batches
             | "Pack" >> beam.FlatMap(pack).with_output_types(pa.RecordBatch)
             | "Shuffle" >> beam.Reshuffle()
-            | "Deliver" >> self._placement.here(beam.Map(deliver).with_output_types(pa.RecordBatch))
+            | "Deliver"
+            >> self._placement.hinted(beam.Map(deliver).with_output_types(pa.RecordBatch))
         )
 
 
@@ -86,18 +91,18 @@ def pack(element: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     if not element:
         return
     batch = batching.join(element)
-    if records.POSITION not in batch.schema.names:
+    if record_columns.POSITION not in batch.schema.names:
         yield batch
         return
-    for _, rows in records.by_origin(batch):
+    for _, rows in record_columns.by_origin(batch):
         yield _stamp(rows, secrets.randbits(63) or 1, 0, rows.num_rows)
 
 
 def deliver(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Gives an arrival of a parcel a number of its own."""
-    if records.PARCEL not in batch.schema.names:
+    if record_columns.PARCEL not in batch.schema.names:
         return batch
-    sent = batch.column(records.PARCEL)
+    sent = batch.column(record_columns.PARCEL)
     parcel, rows = (sent.field(name)[0].as_py() for name in ("parcel", "rows"))
     return _stamp(batch, parcel, secrets.randbits(63) or 1, rows)
 
@@ -105,6 +110,8 @@ def deliver(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _stamp(batch: pa.RecordBatch, parcel: int, delivery: int, rows: int) -> pa.RecordBatch:
     count = batch.num_rows
     values = (parcel, delivery, rows)
-    columns = [records.constant(value, count, pa.int64()) for value in values]
-    column = pa.StructArray.from_arrays(columns, fields=list(records.PARCEL_TYPE))
-    return records.append(records.drop(batch, records.PARCEL), {records.PARCEL: column})
+    columns = [record_columns.constant(value, count, pa.int64()) for value in values]
+    column = pa.StructArray.from_arrays(columns, fields=list(record_columns.PARCEL_TYPE))
+    return record_columns.append(
+        record_columns.drop(batch, record_columns.PARCEL), {record_columns.PARCEL: column}
+    )

@@ -16,34 +16,30 @@ class Board:
 
     Attributes:
       read: rows read.
-      dead: rows that ended as dead letters.
       tiers: rows answered, by tier number.
-      done: units of input taken in (see `io.plan.Plan.weight`).
+      done: units of input taken in (see `io.plan.Item.weight`).
     """
 
     read: int = 0
-    dead: int = 0
     done: int = 0
     tiers: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def took_in(self, rows: int, dead: int, done: int) -> None:
-        """Notes rows that a reader took in, and dead ones among them."""
+    def took_in(self, rows: int, done: int) -> None:
+        """Notes rows that a reader took in."""
         with self._lock:
             self.read += rows
-            self.dead += dead
             self.done += done
 
-    def answered(self, tier: int, rows: int, failed: int) -> None:
-        """Notes rows that a tier answered, and rows on which it failed."""
+    def answered(self, tier: int, rows: int) -> None:
+        """Notes rows that a tier answered."""
         with self._lock:
             self.tiers[tier] = self.tiers.get(tier, 0) + rows
-            self.dead += failed
 
     def clear(self) -> None:
         """Starts anew."""
         with self._lock:
-            self.read = self.dead = self.done = 0
+            self.read = self.done = 0
             self.tiers = {}
 
 

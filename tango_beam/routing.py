@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Sequence
 
-FloatArray = npt.NDArray[np.float32]
+import numpy as np
+
+from tango_beam.arrays import Bool, Float32, Int64
 
 CONFIDENCES = ("max_softmax", "margin", "entropy")
+# A threshold of 1 escalates every row, also one whose confidence rounds to 1. This is the highest
+# threshold that accepts any row; it cannot tell a confidence of 1 from the number below.
+BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
-def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+def softmax(logits: Float32, temperature: float = 1.0) -> Float32:
     """Probabilities from logits, float32, shape [rows, labels]; computed in float64.
 
     Args:
@@ -31,13 +35,13 @@ def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
         return (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def top(probabilities: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
+def top(probabilities: Float32) -> tuple[Int64, Float32]:
     """Index and probability of the best label in each row: int64 and float32, shape [rows]."""
     best = probabilities.argmax(axis=1)
     return best, np.take_along_axis(probabilities, best[:, None], axis=1)[:, 0]
 
 
-def margin(probabilities: FloatArray) -> FloatArray:
+def margin(probabilities: Float32) -> Float32:
     """Best minus second-best probability, float32, shape [rows]; 1 where there is one label."""
     if probabilities.shape[1] < 2:
         return np.ones(len(probabilities), np.float32)
@@ -45,7 +49,7 @@ def margin(probabilities: FloatArray) -> FloatArray:
     return best_two[:, 1] - best_two[:, 0]
 
 
-def confidence(probabilities: FloatArray, kind: str = "max_softmax") -> FloatArray:
+def confidence(probabilities: Float32, kind: str = "max_softmax") -> Float32:
     """How sure a model is of its best label, float32, shape [rows], 0 to 1.
 
     Args:
@@ -69,7 +73,7 @@ def confidence(probabilities: FloatArray, kind: str = "max_softmax") -> FloatArr
     raise ValueError(f"expected a confidence of {', '.join(CONFIDENCES)}, found {kind!r}")
 
 
-def is_complex(confidences: FloatArray, threshold: float) -> npt.NDArray[np.bool_]:
+def is_complex(confidences: Float32, threshold: float) -> Bool:
     """Which rows go on to the next tier: those with confidence under the threshold.
 
     A threshold of 0 escalates nothing and a threshold of 1 everything, also where a confidence
@@ -89,3 +93,28 @@ def is_complex(confidences: FloatArray, threshold: float) -> npt.NDArray[np.bool
     if threshold >= 1:
         return np.ones(len(confidences), bool)
     return confidences < np.float32(threshold)
+
+
+def cascade_answers(
+    answers: Sequence[Int64], confidences: Sequence[Float32], thresholds: Sequence[float]
+) -> tuple[Int64, Int64]:
+    """Who answers what: the first tier that is sure of a row, or else the last one.
+
+    Args:
+      answers: of every tier, index into the labels, int64, shape [rows] each.
+      confidences: of every tier but the last, float32, shape [rows] each.
+      thresholds: of every tier but the last.
+
+    Returns:
+      The cascade's answers, and the number of the tier that gives each (1 is the first); int64,
+      shape [rows].
+    """
+    chosen = answers[-1].copy()
+    tier = np.full(len(chosen), len(answers), np.int64)
+    waiting = np.ones(len(chosen), bool)
+    steps = zip(answers[:-1], confidences, thresholds, strict=True)
+    for number, (answer, confidence, threshold) in enumerate(steps, start=1):
+        simple = waiting & ~is_complex(confidence, threshold)
+        chosen[simple], tier[simple] = answer[simple], number
+        waiting &= ~simple
+    return chosen, tier

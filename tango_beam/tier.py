@@ -4,72 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from tango_beam import batching, fetch, memory, models, progress, scoring
-from tango_beam.config import TierConfig, at_hand, digest
-from tango_beam.models import parallel
+from tango_beam import batching, machine, progress, scoring
+from tango_beam.branches import TierRole
+from tango_beam.config import Compute, TierConfig
+from tango_beam.models import loading, thread_pool
 
+SIMPLE = "simple"
 COMPLEX = "complex"
 FAILED = "failed"
 AUDITED = "audited"
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how models compute.
-
-    Attributes:
-      device: `auto`, `cpu` or `cuda`.
-      precision: `auto`, `fp32`, `bf16` or `int8`, for tiers that have none of their own.
-      workers: micro-batches scored at once in a process; None for one on each core.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int | None = None
-
-
-def load_tier(tier: TierConfig, compute: Compute) -> models.Model:
-    """The tier's model, loaded once a process.
-
-    Raises:
-      ValueError: a checkpoint on a URL that is not the one with which the job was launched, or one
-        that does not fit; OSError: one that is not there.
-    """
-    remote = fetch.is_url(tier.source)
-    if remote and tier.revision and (found := digest(tier.source)) != tier.revision:
-        raise ValueError(
-            f"{tier.source}: expected the checkpoint that the job was launched with "
-            f"({tier.revision[:16]}), found another ({found[:16]})"
-        )
-    return models.load(
-        at_hand(tier.source) or tier.source,
-        device=compute.device,
-        precision=tier.precision or compute.precision,
-        max_length=tier.max_length,
-        temperature=tier.temperature,
-        confidence=tier.confidence,
-        tokenizer=at_hand(tier.tokenizer),
-        revision=None if remote else tier.revision,
-        batch_tokens=tier.batch_tokens,
-        backend=tier.backend,
-        threads=tier.threads,
-    )
-
-
-def vocabulary_of(tier: TierConfig) -> str:
-    """The `vocabulary` of the model that `load_tier` gives; reads its tokenizer, no weights."""
-    return models.vocabulary(
-        at_hand(tier.source) or tier.source,
-        max_length=tier.max_length,
-        tokenizer=at_hand(tier.tokenizer),
-        revision=None if fetch.is_url(tier.source) else tier.revision,
-    )
 
 
 class ScoreTier(beam.DoFn):
@@ -78,7 +27,7 @@ class ScoreTier(beam.DoFn):
     def __init__(
         self,
         tier: TierConfig,
-        role: scoring.TierRole,
+        role: TierRole,
         compute: Compute,
         following: TierConfig | None = None,
     ) -> None:
@@ -94,10 +43,10 @@ class ScoreTier(beam.DoFn):
 
     def setup(self) -> None:
         started = time.perf_counter()
-        parallel.limit(self._compute.workers)
-        self._model = load_tier(self._tier, self._compute)
+        thread_pool.limit(self._compute.workers)
+        self._model = loading.load(self._tier, self._compute)
         if self._following is not None:
-            self._role = replace(self._role, next_vocabulary=vocabulary_of(self._following))
+            self._role = replace(self._role, next_vocabulary=loading.vocabulary(self._following))
         self._load_time.update(int(1000 * (time.perf_counter() - started)))
         width = {"fp32": 4, "bf16": 2, "int8": 1}[self._model.precision]
         self._model_size.update(self._model.parameters * width)
@@ -113,7 +62,7 @@ class ScoreTier(beam.DoFn):
         self._request_size.update(batch.num_rows)
         self._inferences.inc(batch.num_rows)
         self._failed.inc(routed.failed.num_rows)
-        progress.board.answered(self._role.number, routed.simple.num_rows, routed.failed.num_rows)
+        progress.board.answered(self._role.number, routed.simple.num_rows)
         if routed.simple.num_rows:
             yield routed.simple
         if routed.complex.num_rows:
@@ -121,6 +70,6 @@ class ScoreTier(beam.DoFn):
         if routed.failed.num_rows:
             yield beam.pvalue.TaggedOutput(FAILED, routed.failed)
         if routed.audited is not None:
-            progress.board.answered(1, routed.audited.num_rows, 0)
+            progress.board.answered(1, routed.audited.num_rows)
             yield beam.pvalue.TaggedOutput(AUDITED, routed.audited)
-        memory.give_back()
+        machine.give_back_memory()

@@ -18,6 +18,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("plain")
 
 
+def pytest_collection_modifyitems(items):
+    """Passes over what takes long, and says so, unless `TANGO_BEAM_SLOW` is set."""
+    if not os.environ.get("TANGO_BEAM_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: TANGO_BEAM_SLOW is not set"))
+
+
 @pytest.fixture(scope="session")
 def cascade(tmp_path_factory) -> Path:
     """A cascade directory of two tiny tiers that read the same word pieces."""
@@ -38,12 +46,9 @@ def lstm(tmp_path_factory) -> Path:
 def job(cascade, tmp_path):
     """Runs the job; returns the exit code, the rows, the dead letters and the manifest."""
 
-    def run(*inputs, output=tmp_path / "out", options=()):
-        arguments = ["--output", str(output), "--cascade", str(cascade), "--precision", "fp32"]
-        for path in inputs:
-            arguments += ["--input", str(path)]
-        code = classify.main([*arguments, *options])
-        return code, *jobs.read_output(output)
+    def run(path, output=tmp_path / "out", options=()):
+        given = jobs.arguments(cascade, path, output, "--precision", "fp32", *options)
+        return classify.main(given), *jobs.read_output(output)
 
     return run
 

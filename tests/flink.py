@@ -1,5 +1,6 @@
-"""A real Flink cluster on this machine: a JobManager and TaskManagers, a process each."""
+"""A real Flink cluster on this machine: JobManager, TaskManagers, job server; a process each."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -17,10 +19,17 @@ OPENED = (
 )
 MIB = 1 << 20
 MEMORY = {
-    "framework.heap.size": 128, "framework.off-heap.size": 128, "network.min": 128,
-    "network.max": 128, "managed.size": 128, "task.heap.size": 384, "task.off-heap.size": 0,
-    "jvm-metaspace.size": 256, "jvm-overhead.min": 192, "jvm-overhead.max": 192,
-}  # fmt: skip
+    "framework.heap.size": 128,
+    "framework.off-heap.size": 128,
+    "network.min": 128,
+    "network.max": 128,
+    "managed.size": 128,
+    "task.heap.size": 384,
+    "task.off-heap.size": 0,
+    "jvm-metaspace.size": 256,
+    "jvm-overhead.min": 192,
+    "jvm-overhead.max": 192,
+}
 
 # What Python workers log, a TaskManager logs for them.
 LOGGING = """\
@@ -33,10 +42,19 @@ appender.console.layout.pattern = %d{HH:mm:ss} %-5p %c{1} %m%n
 """
 
 
+ENDED = {"FINISHED", "CANCELED", "FAILED"}
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("localhost", 0))
         return found.getsockname()[1]
+
+
+def listens(port):
+    """Whether somebody answers on a port of this machine."""
+    with socket.socket() as tried:
+        return tried.connect_ex(("localhost", port)) == 0
 
 
 class Cluster:
@@ -96,17 +114,54 @@ class Cluster:
         held = [] if core is None else ["taskset", "-c", str(core)]
         return self._java(main, ["-Xmx700m", "-XX:MaxDirectMemorySize=600m"], flat, held)
 
+    def job_server(self, jar: Path):
+        """Starts Beam's job server for this cluster; returns its address, for `--job_endpoint`.
+
+        Without one, every driver starts its own.
+        """
+        port = free_port()
+        server = ["--job-port", str(port), "--artifact-port", "0", "--expansion-port", "0"]
+        server += ["--flink-master", f"localhost:{self.port}"]
+        server += ["--artifacts-dir", str(self.folder / "artifacts")]
+        self._start(["java", "-jar", str(jar), *server])
+        self.wait_for(lambda: listens(port), 120)
+        return f"localhost:{port}"
+
     def _java(self, main, memory, options=(), before=()):
         logging = self.folder / "log4j2.properties"
         opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENED.split()]
-        command = [
-            *before, "java", *memory, *opened, f"-Dlog4j.configurationFile={logging}",
-            "-cp", f"{self._jars}/*", main, "--configDir", str(self.folder), *options,
-        ]  # fmt: skip
+        jvm = [*memory, *opened, f"-Dlog4j.configurationFile={logging}", "-cp", f"{self._jars}/*"]
+        return self._start([*before, "java", *jvm, main, "--configDir", str(self.folder), *options])
+
+    def _start(self, command):
         log = (self.folder / f"process-{len(self._processes)}.log").open("wb")
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._processes.append(process)
         return process
+
+    def clear(self):
+        """Stops what still runs and fills up the TaskManagers, so that the next job finds slots.
+
+        A job whose driver has given up goes on, and holds its slots.
+        """
+        for job in self.get("/jobs")["jobs"]:
+            if job["status"] not in ENDED:
+                self._cancel(job["id"])
+        try:
+            self.wait_for(lambda: set(self.jobs()) <= ENDED, 30)
+        except AssertionError:
+            # A task that waits for a worker hears nothing: it goes with its process.
+            for manager in self.managers:
+                kill(manager)
+        self.managers = [one for one in self.managers if one.poll() is None]
+        while len(self.managers) < len(self._cores):
+            self.managers.append(self.add_manager())
+        self.wait_for(lambda: self.get("/overview")["slots-available"] == len(self._cores), 120)
+
+    def _cancel(self, job):
+        url = f"http://localhost:{self.port}/jobs/{job}?mode=cancel"
+        with contextlib.suppress(urllib.error.HTTPError):  # it ended meanwhile
+            urllib.request.urlopen(urllib.request.Request(url, method="PATCH"), timeout=10)
 
     def logged(self, pattern):
         """What a pattern's group matches in the logs of all processes, in their order."""

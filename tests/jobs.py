@@ -10,7 +10,8 @@ import zstandard
 
 from tests import tiny
 
-SCHEMAS = Path(__file__).parent.parent / "schemas"
+ROOT = Path(__file__).parent.parent
+SCHEMAS = ROOT / "tango_beam" / "schemas"
 
 
 def schema(name):
@@ -38,11 +39,15 @@ def truncated(path, share=0.5):
     return path
 
 
-def command(cascade, path, output, *options):
-    return [
-        sys.executable, "-m", "pipelines.classify", "--input", str(path), "--output", str(output),
-        "--cascade", str(cascade), *options,
-    ]  # fmt: skip
+def arguments(cascade, path, output, *options):
+    """Of `pipelines.classify`."""
+    given = {"--input": path, "--output": output, "--cascade": cascade}
+    return [*(str(part) for pair in given.items() for part in pair), *options]
+
+
+def command(*given):
+    """The same in a process of its own."""
+    return [sys.executable, "-m", "pipelines.classify", *arguments(*given)]
 
 
 def read_output(output):

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import calibrate, classify
-from tango_beam import audit, models, records, scoring
+from tango_beam import audit, record_columns, scoring
 from tango_beam.command_line import ALARM, DONE
 from tango_beam.errors import RefusedError
-from tests import tiny
+from tango_beam.guarantees import audit_verdict
+from tango_beam.record_columns import OutputColumns
+from tests import jobs, tiny
 from tests.test_scoring import ROLE, Wrapped
 
 
@@ -21,33 +23,33 @@ def positioned(count, texts=None, file=0):
     rng = np.random.default_rng(1)
     texts = texts or [tiny.sentence(rng) for _ in range(count)]
     rows = np.arange(count, dtype=np.int64)
-    position = records.positions(7, 11, file, -1, rows)
-    return pa.record_batch({"text": texts, records.POSITION: position})
+    position = record_columns.positions(7, 11, file, -1, rows)
+    return pa.record_batch({"text": texts, record_columns.POSITION: position})
 
 
 def test_rows_are_drawn_by_position_at_the_rate_asked_for():
     batch = positioned(20_000, texts=["x"] * 20_000)
-    chosen = audit.drawn(batch, 0.1)
+    chosen = audit.is_drawn(batch, 0.1)
     assert abs(chosen.mean() - 0.1) < 0.01  # nearly five deviations
-    assert (audit.drawn(batch, 0.1) == chosen).all()
-    assert audit.drawn(batch.slice(500, 100), 0.1).tolist() == chosen[500:600].tolist()
-    assert (audit.drawn(batch, 0.2)[chosen]).all()
-    other = audit.drawn(positioned(20_000, texts=["x"] * 20_000, file=1), 0.1)
+    assert (audit.is_drawn(batch, 0.1) == chosen).all()
+    assert audit.is_drawn(batch.slice(500, 100), 0.1).tolist() == chosen[500:600].tolist()
+    assert (audit.is_drawn(batch, 0.2)[chosen]).all()
+    other = audit.is_drawn(positioned(20_000, texts=["x"] * 20_000, file=1), 0.1)
     assert abs((other & chosen).mean() - 0.01) < 0.004
-    assert audit.drawn(batch, 1.0).all()
-    assert not audit.drawn(batch, 0.0).any()
+    assert audit.is_drawn(batch, 1.0).all()
+    assert not audit.is_drawn(batch, 0.0).any()
 
 
 def tiers(lstm, bert, **changes):
     """Two tiers' models with their roles; every row is accepted, every row is audited."""
     role = replace(ROLE, threshold=0.0, first_threshold=0.0, audit_rate=1.0, **changes)
-    first = models.load(str(lstm), device="cpu", precision="fp32")
-    last = models.load(str(bert), device="cpu", precision="fp32")
+    first = tiny.load(lstm)
+    last = tiny.load(bert)
     return first, last, role, replace(role, number=2, threshold=None)
 
 
 def test_an_audited_row_keeps_its_answer_and_carries_the_last_tiers(lstm, bert):
-    first, last, before, behind = tiers(lstm, bert, scores=True)
+    first, last, before, behind = tiers(lstm, bert, columns=OutputColumns(scores=True))
     batch = positioned(200)
     plain = scoring.score(first, batch, replace(before, audit_rate=0.0)).simple
     sent = scoring.score(first, batch, before)
@@ -61,7 +63,11 @@ def test_an_audited_row_keeps_its_answer_and_carries_the_last_tiers(lstm, bert):
     assert set(shown.column("route").to_pylist()) == {"audited"}
     assert set(shown.column("tier").to_pylist()) == {1}
     asked = scoring.score(last, batch, replace(behind, number=1, first_threshold=1.0)).simple
-    assert shown.column(records.AUDITED).field("prediction").equals(asked.column("prediction"))
+    assert (
+        shown.column(record_columns.LAST_ANSWER)
+        .field("prediction")
+        .equals(asked.column("prediction"))
+    )
 
 
 def test_an_audited_row_on_which_the_last_tier_fails_is_answered_unchecked(lstm, bert):
@@ -76,10 +82,10 @@ def test_an_audited_row_on_which_the_last_tier_fails_is_answered_unchecked(lstm,
     found = scoring.score(Wrapped(last, forward=forward), sent, behind)
     assert found.failed.num_rows == 0
     assert found.audited.num_rows == 20
-    missing = found.audited.column(records.AUDITED).field("prediction").is_null()
+    missing = found.audited.column(record_columns.LAST_ANSWER).field("prediction").is_null()
     assert missing.to_pylist().count(True) == 1
-    letters = audit.letters(found.audited, pa.array(["f"] * 20), ["text"])
-    assert letters.schema.equals(audit.schema(["text"]))
+    letters = audit.audit_rows(found.audited, pa.array(["f"] * 20), ["text"])
+    assert letters.schema.equals(audit.audit_schema(["text"]))
     assert letters.column("agrees").null_count == 1
 
 
@@ -96,20 +102,20 @@ def test_with_three_tiers_it_goes_past_the_middle_one(lstm, bert):
 @pytest.mark.parametrize(
     ("checked", "disagreements", "accepted", "goal", "verdict"),
     [
-        (2000, 8, 900, 0.99, audit.NO_CONTRADICTION),
-        (2000, 60, 900, 0.99, audit.ALARM),
-        (50, 0, 900, 0.99, audit.TOO_FEW),
-        (0, 0, 900, 0.99, audit.TOO_FEW),
-        (2000, 25, 900, 0.99, audit.TOO_FEW),
-        (2000, 60, 900, None, audit.NO_GOAL),
+        (2000, 8, 900, 0.99, audit_verdict.NO_CONTRADICTION),
+        (2000, 60, 900, 0.99, audit_verdict.ALARM),
+        (50, 0, 900, 0.99, audit_verdict.TOO_FEW),
+        (0, 0, 900, 0.99, audit_verdict.TOO_FEW),
+        (2000, 25, 900, 0.99, audit_verdict.TOO_FEW),
+        (2000, 60, 900, None, audit_verdict.NO_GOAL),
         # Few accepted rows cannot break a promise about all rows, however wrong they are.
-        (100, 50, 10, 0.99, audit.NO_CONTRADICTION),
+        (100, 50, 10, 0.99, audit_verdict.NO_CONTRADICTION),
     ],
 )
 def test_the_verdict(checked, disagreements, accepted, goal, verdict):
-    found = audit.conclude(checked, disagreements, accepted, 1000, goal)
-    low, high = found["interval"]
-    assert found["verdict"] == verdict
+    found = audit_verdict.conclude(checked, disagreements, accepted, 1000, goal)
+    low, high = found.interval
+    assert found.verdict == verdict
     assert 0 <= low <= high <= 1
 
 
@@ -123,9 +129,7 @@ def corpus(tmp_path_factory):
 
 
 def run(corpus, cascade, output, *options):
-    code = classify.main([
-        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output), *options
-    ])  # fmt: skip
+    code = classify.main(jobs.arguments(cascade, corpus, output, *options))
     return code, json.loads((output / "_manifest.json").read_text())
 
 
@@ -148,8 +152,12 @@ def test_an_audit_changes_the_route_and_nothing_else(corpus, cascade, tmp_path):
     letters = pq.read_table(tmp_path / "a" / "_audit")
     assert letters.num_rows == audited == sum(file["rows"] for file in manifest["audit"]["files"])
     _, _ = run(corpus, cascade, tmp_path / "c", "--threshold", "1")
-    last = dict(zip(*(rows(tmp_path / "c")[name].to_pylist() for name in ("text", "prediction")),
-                    strict=True))  # fmt: skip
+    last = dict(
+        zip(
+            *(rows(tmp_path / "c")[name].to_pylist() for name in ("text", "prediction")),
+            strict=True,
+        )
+    )
     told = zip(
         letters["text"].to_pylist(), letters["last_tier_prediction"].to_pylist(), strict=True
     )
@@ -204,11 +212,8 @@ def test_three_tiers_are_not_audited(corpus, tmp_path):
 @pytest.fixture(scope="module")
 def signed(corpus, cascade, tmp_path_factory):
     output = tmp_path_factory.mktemp("signed") / "mine"
-    code = calibrate.main([
-        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output),
-        "--agreement", "0.8", "--sample_rows", "1000", "--delta", "0.001",
-    ])  # fmt: skip
-    assert code == DONE
+    options = ["--agreement", "0.8", "--sample_rows", "1000", "--delta", "0.001"]
+    assert calibrate.main(jobs.arguments(cascade, corpus, output, *options)) == DONE
     return output
 
 

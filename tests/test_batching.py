@@ -1,3 +1,5 @@
+"""Batches are cut by length within a budget, every row once."""
+
 import hypothesis.strategies as st
 import numpy as np
 import pyarrow as pa

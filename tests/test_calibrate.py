@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import calibrate, classify
-from tango_beam import models
+from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE, NOT_SIGNED
-from tango_beam.config import load_cascade
 from tango_beam.errors import RefusedError
+from tango_beam.models import loading
 from tests import tiny
-from tests.test_classify import schema
+from tests.jobs import schema
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,13 @@ def corpus(tmp_path_factory):
     return path
 
 
-def run(corpus, cascade, output, *options):
-    return calibrate.main([
-        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output), *options
-    ])  # fmt: skip
+def arguments(corpus, cascade, output, *options):
+    paths = {"--input": corpus, "--cascade": cascade, "--output": output}
+    return [*(str(part) for pair in paths.items() for part in pair), *options]
+
+
+def run(*given):
+    return calibrate.main(arguments(*given))
 
 
 def certificate(output):
@@ -39,10 +42,7 @@ def certificate(output):
 
 
 def manifest(corpus, cascade, output, *options):
-    code = classify.main([
-        "--input", str(corpus), "--cascade", str(cascade), "--output", str(output), *options
-    ])  # fmt: skip
-    assert code == DONE
+    assert classify.main(arguments(corpus, cascade, output, *options)) == DONE
     return json.loads((output / "_manifest.json").read_text())
 
 
@@ -78,7 +78,7 @@ def test_the_directory_stands_by_itself(signed, cascade, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(signed, moved)
     loaded = load_cascade(str(moved))
-    precision = models.resolve_precision("auto", "cpu")
+    precision = loading.resolve_precision("auto", "cpu")
     assert loaded.scoring_fingerprint(precision) == certificate(signed)["scoring_fingerprint"]
     assert loaded.tiers[0].temperature != 1.0
     assert loaded.threshold == certificate(signed)["thresholds"][0]
@@ -142,10 +142,8 @@ def test_every_attempt_stays_on_record(corpus, cascade, tmp_path, capsys):
     assert "what these rows could sign for" in shown
     assert run(corpus, cascade, output, "--agreement", "0.6", "--sample_rows", "400") == DONE
     attempts = certificate(output)["attempts"]
-    assert [(attempt["met"], attempt["goals"][0]["value"]) for attempt in attempts] == [
-        (False, 0.6),
-        (True, 0.6),
-    ]  # fmt: skip
+    made = [(attempt["met"], attempt["goals"][0]["value"]) for attempt in attempts]
+    assert made == [(False, 0.6), (True, 0.6)]
     assert attempts[0]["seed"] == 1
 
 

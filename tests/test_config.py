@@ -1,9 +1,12 @@
+"""Cascades as values and as directories; fingerprints."""
+
 import json
 
 import jsonschema
 import pytest
 
-from tango_beam.config import CascadeConfig, TierConfig, load_cascade, save_cascade
+from tango_beam.cascade_directory import load_cascade, save_cascade
+from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
 from tests import tiny
 from tests.jobs import schema

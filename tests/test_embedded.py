@@ -6,13 +6,15 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines import classify
-from tango_beam import models
-from tango_beam.config import EMBEDDED, load_cascade
-from tango_beam.models.bulk import logits_of
-from tango_beam.training import corpora, holdout
-from tests.jobs import SCHEMAS
+from tango_beam.cascade_directory import load_cascade
+from tango_beam.checkpoint_files import EMBEDDED
+from tango_beam.io.labelled import read_labelled
+from tango_beam.models.logits import logits_of
+from tango_beam.training import holdout
+from tests import tiny
+from tests.jobs import ROOT
 
-EXAMPLE = SCHEMAS.parent / "examples" / "reviews.jsonl"
+EXAMPLE = ROOT / "examples" / "reviews.jsonl"
 
 
 def test_the_package_carries_it_in_fifty_megabytes():
@@ -36,19 +38,21 @@ def test_it_is_the_default_and_classifies_the_example(tmp_path):
 
 
 def load(tier, precision="auto"):
-    return models.load(
-        tier.source, device="cpu", precision=precision, max_length=tier.max_length,
+    return tiny.load(
+        tier.source,
+        precision=precision,
+        max_length=tier.max_length,
         tokenizer=tier.tokenizer,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.data
 def test_the_cascade_keeps_its_bars_on_dev(data):
-    dev = corpora.read_labelled(str(data / "sst2" / "dev.parquet"))
+    dev = read_labelled([str(data / "sst2" / "dev.parquet")], ["text"], "label")
     config = load_cascade("sst2")
     first, second = (logits_of(load(tier), dev.texts) for tier in config.tiers)
     answers, large = first.argmax(axis=1), second.argmax(axis=1)
-    confidence = load(config.tiers[0]).decode(first).confidences
+    confidence = config.tiers[0].decoder.confidences(first)
     escalated = confidence < np.float32(config.threshold)
     final = np.where(escalated, large, answers)
     accuracy = {"second": large, "first": answers, "cascade": final}
@@ -63,11 +67,11 @@ def test_the_cascade_keeps_its_bars_on_dev(data):
 
 @pytest.mark.data
 def test_the_threshold_keeps_its_bars_on_sentences_that_nobody_trained_on(data):
-    train = corpora.read_labelled(str(data / "sst2" / "train.parquet"))
-    held_out = train.take(holdout.hold_out(train.texts, 1500, 0).held_out)
+    train = read_labelled([str(data / "sst2" / "train.parquet")], ["text"], "label")
+    held_out = train.take(holdout.hold_out(train.texts.to_pylist(), 1500, 0).held_out)
     config = load_cascade("sst2")
     first, second = (logits_of(load(tier), held_out.texts) for tier in config.tiers)
-    confidence = load(config.tiers[0]).decode(first).confidences
+    confidence = config.tiers[0].decoder.confidences(first)
     escalated = confidence < np.float32(config.threshold)
     final = np.where(escalated, second.argmax(axis=1), first.argmax(axis=1))
     assert (final == second.argmax(axis=1)).mean() >= 0.98
@@ -77,7 +81,7 @@ def test_the_threshold_keeps_its_bars_on_sentences_that_nobody_trained_on(data):
 @pytest.mark.data
 @pytest.mark.parametrize("tier", [0, 1])
 def test_predictions_in_bf16_are_those_of_fp32(data, tier):
-    texts = corpora.read_labelled(str(data / "sst2" / "dev.parquet")).texts
+    texts = read_labelled([str(data / "sst2" / "dev.parquet")], ["text"], "label").texts
     config = load_cascade("sst2").tiers[tier]
     full, half = (load(config, precision) for precision in ("fp32", "bf16"))
     assert pa.array(texts).null_count == 0

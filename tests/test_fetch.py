@@ -7,12 +7,14 @@ import fsspec
 import pytest
 
 from pipelines import calibrate
-from tango_beam import fetch, job
+from tango_beam import checkpoint_files
+from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE
-from tango_beam.config import load_cascade
+from tango_beam.config import Compute
 from tango_beam.errors import RefusedError
-from tango_beam.options import Options
-from tango_beam.tier import Compute, load_tier
+from tango_beam.job import prepare
+from tango_beam.job.options import ClassifyOptions
+from tango_beam.resolve import load_tier
 from tests import jobs
 
 
@@ -20,12 +22,12 @@ from tests import jobs
 def url(cascade, tmp_path, monkeypatch):
     """The tiny cascade as a store holds it; copies go to a folder of this test's own."""
     monkeypatch.setenv("TANGO_BEAM_CACHE", str(tmp_path / "copies"))
-    fetch.folder.cache_clear()
+    checkpoint_files.fetch.cache_clear()
     store = fsspec.filesystem("memory")
     store.put(str(cascade), f"/{tmp_path.name}/tiny", recursive=True)
     yield f"memory://{tmp_path.name}/tiny"
     store.rm(f"/{tmp_path.name}", recursive=True)
-    fetch.folder.cache_clear()
+    checkpoint_files.fetch.cache_clear()
 
 
 def copies(tmp_path):
@@ -40,19 +42,23 @@ def test_a_cascade_on_a_url_is_the_one_in_the_folder(url, cascade, tmp_path, job
     assert code == DONE
     assert rows[0]["cascade"] == near.fingerprint("fp32")
     assert [tier["source"] for tier in manifest["cascade"]["tiers"]] == [
-        f"{url}/tier_1", f"{url}/last_tier",
-    ]  # fmt: skip
+        f"{url}/tier_1",
+        f"{url}/last_tier",
+    ]
     assert len(copies(tmp_path)) == 2
 
 
 def _asks(url, names):
-    names.put(str(fetch.folder(url)))
+    names.put(str(checkpoint_files.fetch(url)))
 
 
 def test_processes_that_want_one_folder_share_a_copy(url, tmp_path):
-    source, names = str(fetch.folder(f"{url}/tier_1")), multiprocessing.get_context("fork").Queue()
+    source, names = (
+        str(checkpoint_files.fetch(f"{url}/tier_1")),
+        multiprocessing.get_context("fork").Queue(),
+    )
     shutil.rmtree(source)
-    fetch.folder.cache_clear()
+    checkpoint_files.fetch.cache_clear()
     asking = [
         multiprocessing.get_context("fork").Process(target=_asks, args=(f"{url}/tier_1", names))
         for _ in range(6)
@@ -67,23 +73,23 @@ def test_processes_that_want_one_folder_share_a_copy(url, tmp_path):
 
 def test_a_checkpoint_that_changed_after_the_launch_is_refused(url, tmp_path):
     path = jobs.write_jsonl(tmp_path / "in.jsonl", [{"id": 1, "text": "good"}])
-    options = Options((str(path),), str(tmp_path / "o"), url, precision="fp32")
-    tier = job.prepare(options).cascade.tiers[0]
+    options = ClassifyOptions(
+        input=(str(path),), output=str(tmp_path / "o"), cascade=url, precision="fp32"
+    )
+    tier = prepare.prepare(options).cascade.tiers[0]
     assert load_tier(tier, Compute("cpu", "fp32")).parameters
     store = fsspec.filesystem("memory")
     changed = f"/{tmp_path.name}/tiny/tier_1/config.json"
     store.pipe(changed, store.cat(changed) + b" ")
-    fetch.folder.cache_clear()
+    checkpoint_files.fetch.cache_clear()
     with pytest.raises(ValueError, match="expected the checkpoint that the job was launched with"):
         load_tier(tier, Compute("cpu", "fp32"))
 
 
 def test_a_cascade_on_a_url_can_be_calibrated(url, rng, tmp_path):
     path = jobs.write_jsonl(tmp_path / "in.jsonl", jobs.corpus(rng, 500))
-    code = calibrate.main([
-        "--input", str(path), "--cascade", url, "--output", str(tmp_path / "mine"),
-        "--agreement", "0.5", "--sample_rows", "400", "--precision", "fp32",
-    ])  # fmt: skip
+    options = ["--agreement", "0.5", "--sample_rows", "400", "--precision", "fp32"]
+    code = calibrate.main(jobs.arguments(url, path, tmp_path / "mine", *options))
     assert code == DONE
     assert all((tmp_path / "mine") in path.parents for path in (tmp_path / "mine").glob("*/*"))
     assert load_cascade(str(tmp_path / "mine")).tiers[0].source.startswith(str(tmp_path / "mine"))
@@ -113,11 +119,11 @@ def test_what_is_not_there_is_refused_by_name(name, expected):
 
 def test_an_empty_folder_is_refused(url):
     with pytest.raises(RefusedError, match="expected a folder with a checkpoint"):
-        fetch.folder(f"{url}/none")
+        checkpoint_files.fetch(f"{url}/none")
 
 
 def test_a_place_for_copies_that_is_none_is_named(url, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TANGO_BEAM_CACHE", str(tmp_path / "file" / "in"))
     with pytest.raises(RefusedError, match="TANGO_BEAM_CACHE"):
-        fetch.folder(f"{url}/tier_1")
+        checkpoint_files.fetch(f"{url}/tier_1")

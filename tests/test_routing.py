@@ -1,3 +1,5 @@
+"""Confidence from logits, and who answers what under which thresholds."""
+
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
@@ -7,9 +9,10 @@ from hypothesis import given
 from tango_beam import routing
 
 LOGITS = hnp.arrays(
-    np.float32, st.tuples(st.integers(0, 30), st.integers(2, 6)),
+    np.float32,
+    st.tuples(st.integers(0, 30), st.integers(2, 6)),
     elements=st.floats(-80, 80, width=32),
-)  # fmt: skip
+)
 CONFIDENCES = hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(0, 1, width=32))
 
 
@@ -93,3 +96,23 @@ def test_with_two_labels_every_confidence_orders_rows_alike(rng):
 def test_an_unknown_confidence_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="max_softmax, margin, entropy"):
         routing.confidence(np.full((1, 2), 0.5, np.float32), "vibes")
+
+
+@given(st.integers(1, 4), st.integers(0, 20), st.integers(0, 2**32 - 1))
+def test_a_row_is_answered_by_the_first_tier_that_is_sure_of_it(tiers, rows, seed):
+    rng = np.random.default_rng(seed)
+    answers = list(rng.integers(3, size=(tiers, rows)))
+    confidences = list(rng.random((tiers - 1, rows), dtype=np.float32))
+    thresholds = rng.choice([0.0, 0.3, 0.8, 1.0], tiers - 1)
+    found, tier = routing.cascade_answers(answers, confidences, thresholds)
+    steps = list(zip(confidences, thresholds, strict=True))
+    sure = np.array([~routing.is_complex(*step) for step in steps] + [np.ones(rows, bool)])
+    for row, first in enumerate(sure.argmax(axis=0)):
+        assert tier[row] == first + 1
+        assert found[row] == answers[first][row]
+
+
+def test_answers_and_confidences_that_do_not_go_together_are_refused():
+    answers = [np.zeros(2, np.int64)] * 3
+    with pytest.raises(ValueError, match="shorter"):
+        routing.cascade_answers(answers, [np.zeros(2, np.float32)], [0.5, 0.5])

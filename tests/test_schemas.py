@@ -7,18 +7,22 @@ import jsonschema
 import pyarrow as pa
 import pytest
 
-from tango_beam import records
+from tango_beam import record_columns
 from tests.jobs import SCHEMAS, schema
 
-NAMES = ["cascade", "dead_letter", "input", "manifest", "output"]
+NAMES = ["cascade", "dead_letter", "input", "manifest", "output", "report"]
 KINDS = {
-    pa.string(): "string", pa.float32(): "number", pa.int8(): "integer", pa.int32(): "integer",
-    pa.int64(): "integer", pa.bool_(): "boolean",
-}  # fmt: skip
+    pa.string(): "string",
+    pa.float32(): "number",
+    pa.int8(): "integer",
+    pa.int32(): "integer",
+    pa.int64(): "integer",
+    pa.bool_(): "boolean",
+}
 
 
 def test_the_package_carries_them_all():
-    shipped = {path.name for path in resources.files("schemas").iterdir()}
+    shipped = {path.name for path in (resources.files("tango_beam") / "schemas").iterdir()}
     assert {f"{name}.schema.json" for name in NAMES} <= shipped
     assert sorted(path.name for path in SCHEMAS.glob("*.json")) == [
         f"{n}.schema.json" for n in NAMES
@@ -39,24 +43,24 @@ def kinds(entry):
 
 def test_the_output_schema_has_the_contracts_columns_and_types():
     stored = schema("output")
-    assert tuple(stored["required"]) == records.ANSWER_NAMES
-    for field in (*records.ANSWER_FIELDS, *records.SOURCE_FIELDS):
+    assert tuple(stored["required"]) == record_columns.ANSWER_NAMES
+    for field in (*record_columns.ANSWER_FIELDS, *record_columns.SOURCE_FIELDS):
         assert kinds(stored["properties"][field.name]) == {KINDS[field.type]}, field.name
-    extra = set(stored["properties"]) - set(records.ANSWER_NAMES)
-    assert extra == {"scores", *(field.name for field in records.SOURCE_FIELDS)}
+    extra = set(stored["properties"]) - set(record_columns.ANSWER_NAMES)
+    assert extra == {"scores", *(field.name for field in record_columns.SOURCE_FIELDS)}
 
 
 def test_the_dead_letter_schema_has_the_codes_columns_and_types():
     stored = schema("dead_letter")
-    assert stored["required"] == records.DEAD_LETTER_SCHEMA.names
-    for field in records.DEAD_LETTER_SCHEMA:
+    assert stored["required"] == record_columns.DEAD_LETTER_SCHEMA.names
+    for field in record_columns.DEAD_LETTER_SCHEMA:
         assert kinds(stored["properties"][field.name]) == {KINDS[field.type]}, field.name
 
 
 def test_the_input_schema_refuses_the_names_that_the_code_refuses():
     stored = schema("input")
     refused = [entry["required"][0] for entry in stored["not"]["anyOf"]]
-    assert tuple(refused) == records.ANSWER_NAMES
+    assert tuple(refused) == record_columns.ANSWER_NAMES
     jsonschema.validate(json.loads('{"text": "a", "more": 1}'), stored)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"text": "a", "tier": 1}, stored)

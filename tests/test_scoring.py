@@ -1,9 +1,16 @@
+"""What becomes of a batch in one tier: answers, rows to pass on, rows that failed."""
+
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tango_beam import models, records, scoring
-from tango_beam.scoring import TierRole, bisect
+from tango_beam import record_columns, scoring
+from tango_beam.branches import TierRole
+from tango_beam.record_columns import OutputColumns
+from tango_beam.scoring import bisect
+from tests import tiny
 
 ROLE = TierRole(number=1, threshold=0.5, first_threshold=0.5, cascade="0" * 16)
 
@@ -21,14 +28,14 @@ class Wrapped:
 
 @pytest.fixture
 def model(bert):
-    return models.load(str(bert), device="cpu", precision="fp32")
+    return tiny.load(bert)
 
 
 def test_short_model_output_is_refused_not_zipped(model):
     short = Wrapped(model, forward=lambda tokens, rows: model.forward(tokens, rows)[:-1])
     routed = scoring.score(short, pa.record_batch({"text": ["good", "bad"]}), ROLE)
     assert routed.simple.num_rows == routed.complex.num_rows == 0
-    assert "expected outputs of shape" in routed.failed.column(records.ERROR)[0].as_py()
+    assert "expected outputs of shape" in routed.failed.column(record_columns.ERROR)[0].as_py()
 
 
 def test_a_batch_too_large_for_memory_passes_in_halves(model):
@@ -90,11 +97,11 @@ def test_an_empty_batch_gives_three_empty_branches(model):
 
 
 def test_costs_add_up_to_the_tokens(model):
-    from dataclasses import replace
-
     batch = pa.record_batch({"text": ["good", "a good film", "bad"]})
-    routed = scoring.score(model, batch, replace(ROLE, costs=True, threshold=0.0))
-    cost = routed.simple.column(records.COST + "1")
+    routed = scoring.score(
+        model, batch, replace(ROLE, columns=OutputColumns(costs=True), threshold=0.0)
+    )
+    cost = routed.simple.column(record_columns.COST + "1")
     assert cost.field("tokens").to_pylist() == [3, 5, 3]
     assert all(padded >= 3 for padded in cost.field("padded").to_pylist())
     assert sum(cost.field("seconds").to_pylist()) > 0

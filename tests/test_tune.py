@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from pipelines import calibrate, classify, tune
-from tango_beam import models
-from tango_beam.config import CascadeConfig, TierConfig, load_cascade
+from tango_beam.cascade_directory import load_cascade
+from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.models import operations, parallel
-from tango_beam.tuning import study, summary, ways
-from tango_beam.tuning.ways import Agreement, Measured
+from tango_beam.models import thread_pool
+from tango_beam.tuning import candidates, tables
+from tango_beam.tuning import tune as tuning
+from tango_beam.tuning.candidates import Agreement, Timing, TunedTier
 from tests import jobs, tiny
 
 SETTINGS = ("precision", "batch_tokens", "backend", "threads")
@@ -50,8 +51,8 @@ def test_every_way_is_measured_and_the_fastest_that_agrees_is_written(tuned):
         allowed = [
             way
             for way in measured["measured"]
-            if measured["agreements"][Measured(**way).name]["bound"] >= 0.995
-            or Measured(**way).name == "fp32"
+            if measured["agreements"][Timing(**way).name]["bound"] >= 0.995
+            or Timing(**way).name == "fp32"
         ]
         fastest = max(allowed, key=lambda way: way["rate"])
         kind = ("precision", "backend", "threads")
@@ -69,7 +70,7 @@ def test_every_way_is_measured_and_the_fastest_that_agrees_is_written(tuned):
 
 def test_worker_processes_stand_beside_one_process_on_all_cores(tuned):
     found = json.loads((tuned / "_tune.json").read_text())["workers"]
-    cores = parallel.workers()
+    cores = thread_pool.workers()
     expected = [(1, cores), (cores, 1)] if cores > 1 else []
     assert [(one["processes"], one["cores"]) for one in found] == expected
     assert all(one["rate"] > 0 for one in found)
@@ -121,8 +122,8 @@ def test_what_was_tuned_for_a_precision_goes_with_it(cascade):
 
 
 def test_int8_is_loaded_as_such_and_answers_nearly_as_fp32(bert):
-    whole = models.load(str(bert), device="cpu", precision="fp32")
-    small = models.load(str(bert), device="cpu", precision="int8")
+    whole = tiny.load(bert)
+    small = tiny.load(bert, precision="int8")
     assert small.precision == "int8"
     rng = np.random.default_rng(3)
     tokens = whole.tokenize(pa.array([tiny.sentence(rng) for _ in range(300)]))
@@ -142,41 +143,41 @@ def test_a_precision_on_the_command_line_overrides_the_tiers(tuned, corpus, tmp_
 
 
 def test_only_budgets_that_the_timed_rows_fill_are_tried():
-    assert ways.filled((512, 1024, 2048, 4096), 4200, 2) == [512, 1024, 2048]
-    assert ways.filled((512, 1024), 90, 2) == [512]
+    assert candidates.filled((512, 1024, 2048, 4096), 4200, 2) == [512, 1024, 2048]
+    assert candidates.filled((512, 1024), 90, 2) == [512]
 
 
 def test_the_fastest_wins_only_if_it_agrees():
-    measured = [Measured("fp32", 8, 10.0, 1.0), Measured("bf16", 8, 20.0, 1.0)]
+    measured = [Timing("fp32", 8, 10.0, 1.0), Timing("bf16", 8, 20.0, 1.0)]
     sure, unsure = Agreement(2000, 0, 0.9985), Agreement(2000, 10, 0.9915)
-    assert ways.best(measured, {"fp32": sure, "bf16": unsure}, 0.995).precision == "fp32"
-    assert ways.best(measured, {"fp32": sure, "bf16": sure}, 0.995).precision == "bf16"
+    assert candidates.fastest(measured, {"fp32": sure, "bf16": unsure}, 0.995).precision == "fp32"
+    assert candidates.fastest(measured, {"fp32": sure, "bf16": sure}, 0.995).precision == "bf16"
 
 
 def test_of_batch_sizes_that_are_as_fast_the_smallest_wins():
     rates = {1024: 93.0, 2048: 98.0, 4096: 100.0, 8192: 99.0}
-    measured = [Measured("fp32", size, rate, 1.0) for size, rate in rates.items()]
-    assert ways.best(measured, {}, 0.995).batch_tokens == 2048
+    measured = [Timing("fp32", size, rate, 1.0) for size, rate in rates.items()]
+    assert candidates.fastest(measured, {}, 0.995).batch_tokens == 2048
 
 
 def test_operations_of_a_known_network(bert):
-    network = models.load(str(bert), device="cpu", precision="fp32").network
-    config, lengths = network.config, np.array([3, 5])
+    config, lengths = tiny.to_train(bert).network.config, np.array([3, 5])
     wide, inner = config.hidden_size, config.intermediate_size
     layer = 4 * wide * wide + 2 * wide * inner
     head = wide * wide + wide * config.num_labels
     tokens = 2 * (layer + 2 * wide * wide) * 8 + 4 * wide * (9 + 25)
     rows = 2 * (layer - 2 * wide * wide + head) * 2 + 4 * wide * (3 + 5)  # of the last layer
     expected = tokens + rows
-    assert operations.of_rows(network, lengths).sum() == expected
+    for model in (tiny.load(bert), tiny.to_train(bert)):
+        assert model.operations(lengths).sum() == expected
 
 
 @pytest.mark.parametrize(("processes", "said"), [(90.0, "no more options"), (110.0, "workers 4")])
 def test_it_says_how_to_have_the_faster_workers(processes, said):
-    workers = (study.Workers(1, 4, 100.0), study.Workers(4, 1, processes))
-    outcome = study.Outcome(ANY, [], 9, 0.2, (2.0, 1.0), False, workers)
+    workers = (tuning.Workers(1, 4, 100.0), tuning.Workers(4, 1, processes))
+    outcome = tuning.Outcome(ANY, [], 9, 0.2, (2.0, 1.0), False, workers)
     console = Console(file=io.StringIO(), width=200)
-    for table in summary.tables(outcome, "out"):
+    for table in tables.tables(outcome, "out"):
         console.print(table)
     (faster,) = [line for line in console.file.getvalue().splitlines() if "the faster" in line]
     assert f"{max(100.0, processes):.0f} rows a second" in faster
@@ -184,22 +185,22 @@ def test_it_says_how_to_have_the_faster_workers(processes, said):
 
 
 def test_as_many_rows_are_timed_as_take_long_enough(bert):
-    model = models.load(str(bert), device="cpu", precision="fp32")
+    model = tiny.load(bert)
     tokens = model.tokenize(pa.array(["good", "a bad film", "dull"] * 10))
-    assert len(ways._enough(model, tokens, 0.0, 8192)) == 64  # the sample's thirty, again
-    assert len(ways._enough(model, tokens, 1e9, 200)) == 200
-    part = ways._enough(model, tokens, 1e9, 65)
+    assert len(candidates._timed_rows(model, tokens, 0.0, 8192)) == 64  # the sample's thirty, again
+    assert len(candidates._timed_rows(model, tokens, 1e9, 200)) == 200
+    part = candidates._timed_rows(model, tokens, 1e9, 65)
     assert np.array_equal(part.lengths[30:60], tokens.lengths)
 
 
 def test_where_more_rows_would_tell_it_says_so():
-    fp32, int8 = (Measured(name, 8, 10.0, 1.0) for name in ("fp32", "int8"))
+    fp32, int8 = (Timing(name, 8, 10.0, 1.0) for name in ("fp32", "int8"))
     for differ, tells in ((5, True), (40, False)):
         agreements = {"fp32": Agreement(2000, 0, 0.9985), "int8": Agreement(2000, differ, 0.99)}
-        found = ways.Chosen(fp32, [fp32, int8], agreements, np.zeros((1, 2)), 0.0, None, 0.995)
-        outcome = study.Outcome(ANY, [found], 9, 0.2, (2.0, 1.0), False)
+        tier = TunedTier(fp32, [fp32, int8], agreements, np.zeros((1, 2)), 0.0, None, 0.995)
+        outcome = tuning.Outcome(ANY, [tier], 9, 0.2, (2.0, 1.0), False)
         console = Console(file=io.StringIO(), width=200)
-        for table in summary.tables(outcome, "out"):
+        for table in tables.tables(outcome, "out"):
             console.print(table)
         assert ("more --sample_rows would tell" in console.file.getvalue()) == tells
 

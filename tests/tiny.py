@@ -9,15 +9,35 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from tango_beam.config import CascadeConfig, TierConfig, save_cascade
-from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork, load_bilstm
+from tango_beam.answers import Decoder
+from tango_beam.cascade_directory import save_cascade
+from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.models import loading
+from tango_beam.models import transformer as families
+from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
 
 LABELS = ("negative", "positive")
 WORDS = [
-    "a", "an", "the", "film", "movie", "plot", "is", "was", "not", "very", "good", "bad", "great",
-    "awful", "dull", "bright", "funny", "sad",
-]  # fmt: skip
+    "a",
+    "an",
+    "the",
+    "film",
+    "movie",
+    "plot",
+    "is",
+    "was",
+    "not",
+    "very",
+    "good",
+    "bad",
+    "great",
+    "awful",
+    "dull",
+    "bright",
+    "funny",
+    "sad",
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -90,11 +110,21 @@ def bilstm(folder: Path, labels=LABELS, seed: int = 0, spread: float = 1.0, **ch
 
 def middle_confidence(folder: Path) -> float:
     """A threshold that sends about half of the sentences on."""
-    model = load_bilstm(folder)
+    model = load(folder)
     rng = np.random.default_rng(9)
     tokens = model.tokenize(pa.array([sentence(rng) for _ in range(200)]))
-    confidences = model.decode(model.forward(tokens, np.arange(200))).confidences
+    confidences = Decoder().confidences(model.forward(tokens, np.arange(200)))
     return round(float(np.median(confidences)), 3)
+
+
+def load(folder, device="cpu", precision="fp32", **tier):
+    """A checkpoint as a tier of a cascade loads it."""
+    return loading.load(TierConfig(str(folder), **tier), Compute(device, precision))
+
+
+def to_train(folder, precision="fp32", **tier):
+    """A transformer as it is trained: transformers' own network, padded."""
+    return families.load(TierConfig(str(folder), **tier), Compute("cpu", precision))
 
 
 def cascade(folder: Path, labels=LABELS, tiers: int = 2) -> Path:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tango_beam.calibration import bounds
 from tango_beam.errors import RefusedError
 
-# Where the budget is a share of escalated rows, agreement is signed on so many rows.
+# Under a budget, agreement is proved on this many rows, and escalation on these further ones.
 BUDGET_ROWS = 2_000
 BUDGET_FIRST_TIER_ROWS = 20_000
 PART_OF_CORPUS = 0.1
@@ -43,7 +42,8 @@ class Goals:
                 raise RefusedError(f"--{name}: expected a share between 0 and 1, found {value}")
         if self.min_speedup is not None and not self.min_speedup > 1:
             raise RefusedError(f"--min_speedup: expected more than 1, found {self.min_speedup}")
-        main = self.named
+        names = ("agreement", "accuracy_retained", "max_escalation", "min_speedup")
+        main = [name for name in names if getattr(self, name) is not None]
         if len(main) > 1:
             raise RefusedError(f"expected one goal, found --{' and --'.join(main)}")
         if self.class_agreement and main not in ([], ["agreement"]):
@@ -52,14 +52,8 @@ class Goals:
             raise RefusedError("expected a goal, such as --agreement 0.99, found none")
 
     @property
-    def named(self) -> list[str]:
-        """The main goals that are given."""
-        names = ("agreement", "accuracy_retained", "max_escalation", "min_speedup")
-        return [name for name in names if getattr(self, name) is not None]
-
-    @property
     def has_budget(self) -> bool:
-        """Whether the threshold follows from a budget, and what it gives is found out."""
+        """Whether a budget decides the threshold, and the agreement is what it then gives."""
         return self.max_escalation is not None or self.min_speedup is not None
 
     @property
@@ -73,9 +67,3 @@ class Goals:
         if self.strictest is None:
             return BUDGET_ROWS
         return math.ceil(round(100 / (1 - self.strictest), 6))
-
-    def fewest_rows(self) -> int:
-        """Rows under which no sample can sign, were it without a single error."""
-        if self.strictest is None:
-            return 1
-        return bounds.fewest_rows(self.strictest, self.delta)

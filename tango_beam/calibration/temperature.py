@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special
+
+from tango_beam.arrays import Bool, Float32, Int64
 
 LIMITS = 0.05, 20.0
 
 
-def fit_temperature(logits: npt.NDArray[np.float32], answers: npt.NDArray[np.int64]) -> float:
+def fit_temperature(logits: Float32, answers: Int64) -> float:
     """The temperature that makes the given answers most likely (Guo et al., 2017, section 4.2).
 
     Args:
@@ -28,13 +29,11 @@ def fit_temperature(logits: npt.NDArray[np.float32], answers: npt.NDArray[np.int
         chosen = np.take_along_axis(scaled, answers[:, None], axis=1)[:, 0]
         return float((special.logsumexp(scaled, axis=1) - chosen).mean())
 
-    found = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded")
-    return float(round(np.exp(found.x), 4))
+    best = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded")
+    return float(round(np.exp(best.x), 4))
 
 
-def expected_calibration_error(
-    confidences: npt.NDArray[np.float32], right: npt.NDArray[np.bool_], bins: int = 15
-) -> float:
+def expected_calibration_error(confidences: Float32, right: Bool, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy, 0 to 1, over equal-width bins weighted by rows.
 
     Guo et al., 2017, equation 3. Args have shape [rows]; 0 where there are no rows.

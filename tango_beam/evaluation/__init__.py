@@ -1,5 +1,6 @@
 """How good and how fast a cascade is on labelled rows: metrics, curves, baselines, report.
 
-`metrics`, `curves`, `heldout` and `corrections` are pure NumPy and work on labels and confidences;
-`costs` times the tiers; `study` puts both together; `figures` and `page` draw what it found.
+`evaluate` is the command. `answers` scores the rows, `costs` times the tiers, and `results` makes
+the report of both, with the pure NumPy of `metrics`, `curves`, `heldout` and `corrections`.
+`tables`, `figures` and `page` show it.
 """

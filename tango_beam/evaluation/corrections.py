@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tango_beam.arrays import Float64, Int64
 from tango_beam.evaluation.curves import Scored
 
 KINDS = ("corrected", "introduced", "both_wrong", "both_right")
@@ -23,16 +23,16 @@ class Corrections:
         later true: F-T), introduced (T-F), both wrong (F-F), both right (T-T).
     """
 
-    edges: npt.NDArray[np.float64]
-    rows: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+    edges: Float64
+    rows: Int64
+    counts: Int64
 
 
 def by_quantile(scored: Scored, quantiles: int = 10) -> Corrections:
     """Counts corrected and introduced errors by confidence quantile (TangoBERT, Figure 4).
 
-    Equal confidences stay together, so a quantile of a model that is often certain may hold more
-    rows than a tenth, or none.
+    Equal confidences stay in one quantile. Where a model is often certain, a quantile may hold more
+    rows than its share, or none.
 
     Args:
       scored: the rows, as if every one of them were escalated.

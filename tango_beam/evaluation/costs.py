@@ -1,14 +1,14 @@
 """What the tiers cost on this machine: timed in this run, on the rows that are escalated.
 
 Two costs are kept apart, as in the paper. At the *tiers' own batch sizes* rows come in windows of
-`batch_rows`, sorted by length and cut into micro-batches, as in the job; the tiers behind the first
+`batch_rows`, sorted by length and cut into micro-batches, as in the job. The tiers behind the first
 are timed on the rows that a routing escalates, at a few levels of escalation, with straight lines
-in between. At *batch size 1* every text goes alone; a sample is timed and a line in the number of
-tokens carries it over to the other rows. Either way escalated rows that are longer than the average
-cost more.
+in between. At *batch size 1* every text is scored alone. A sample is timed, and the other rows'
+seconds follow from their number of tokens. Both costs are higher where a routing escalates long
+rows.
 
-Tokenization counts, wherever the job does it: a tier that shares its vocabulary with the one before
-takes over its tokens. The last tier on its own, against which a cascade is measured, tokenizes.
+Tokenization is timed where the job does it: a tier with the vocabulary of the tier before takes
+over that tier's tokens. The last tier alone, with which a cascade is compared, tokenizes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from tango_beam.evaluation.labelled import LabelledTexts
-from tango_beam.models import parallel
-from tango_beam.models.base import Model
+from tango_beam.answers import Decoder
+from tango_beam.arrays import Bool, Float64, Int64
+from tango_beam.io.labelled import LabelledTexts
+from tango_beam.models.logits import each_micro_batch
+from tango_beam.models.protocol import Model
 from tango_beam.models.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 1.0)
 _WARM_UP_ROWS = 16
@@ -43,17 +42,19 @@ class Stage:
 
     Attributes:
       model: the tier's.
+      decoder: makes answers of its logits.
       batch_rows: rows in a window.
       tokens: of all rows.
-      takes_tokens: in the cascade, the tier before has made its tokens.
-      reached: bool, shape [rows]: a row that the first tier escalates comes this far.
+      takes_tokens: in the cascade, it takes over the tokens of the tier before.
+      reached: rows that get to this tier if the first one escalates all; bool, shape [rows].
     """
 
     model: Model
+    decoder: Decoder
     batch_rows: int
     tokens: Tokens
     takes_tokens: bool
-    reached: npt.NDArray[np.bool_]
+    reached: Bool
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class CostCurve:
 
     first: float
     alone: float
-    shares: FloatArray
-    later: FloatArray
+    shares: Float64
+    later: Float64
 
-    def speedups(self, shares: FloatArray) -> FloatArray:
+    def speedups(self, shares: Float64) -> Float64:
         """How many times faster than the last tier alone (TangoBERT, section 5), float64.
 
         cost(last alone, all rows) / (cost(first, all rows) + cost(later tiers, escalated rows)).
@@ -95,16 +96,16 @@ class Costs:
     """
 
     curves: Mapping[str, CostCurve]
-    first: FloatArray
-    alone: FloatArray
+    first: Float64
+    alone: Float64
     rows: int
 
 
 def at_own_batch_sizes(
     stages: list[Stage],
     texts: LabelledTexts,
-    orders: Mapping[str, IntArray],
-    rows: IntArray,
+    orders: Mapping[str, Int64],
+    rows: Int64,
     *,
     repeats: int,
 ) -> Costs:
@@ -115,7 +116,7 @@ def at_own_batch_sizes(
       texts: all rows.
       orders: for each routing, all rows in the order in which they are escalated.
       rows: those that are timed, int64, ascending.
-      repeats: each piece of work is timed so often, in turn; the median counts.
+      repeats: how often each piece of work is timed, in turn; the median counts.
     """
     counts = sorted({max(1, round(level * len(rows))) for level in LEVELS})
     work: dict[tuple[str, int], Callable[[], None]] = {
@@ -143,16 +144,16 @@ def at_own_batch_sizes(
     return Costs(curves, first, alone, len(rows))
 
 
-def _key(routing: str, count: int, rows: IntArray) -> tuple[str, int]:
-    """Names a piece of work; everything escalated is the same rows, whatever the order."""
+def _key(routing: str, count: int, rows: Int64) -> tuple[str, int]:
+    """Names a piece of work; all routings share the one that escalates every row."""
     return ("all" if count == len(rows) else routing, count)
 
 
 def at_batch_size_1(
     stages: list[Stage],
     texts: LabelledTexts,
-    orders: Mapping[str, IntArray | None],
-    rows: IntArray,
+    orders: Mapping[str, Int64 | None],
+    rows: Int64,
     *,
     repeats: int,
 ) -> Costs:
@@ -164,22 +165,21 @@ def at_batch_size_1(
       orders: for each routing, all rows in the order in which they are escalated; None for random
         routing, whose rows cost the average.
       rows: those that are timed, int64.
-      repeats: every row is timed so often; the median counts.
+      repeats: how often every row is timed; the median counts.
     """
-    tokenizing, scoring, first, alone = [], [], np.zeros(repeats), np.zeros(repeats)
-    for number, stage in enumerate(stages):
-        logger.info("timing tier %s at batch size 1 on %s rows", number + 1, len(rows))
+    tokenizing, scoring, means = [], [], []
+    for number, stage in enumerate(stages, start=1):
+        logger.info("timing tier %s at batch size 1 on %s rows", number, len(rows))
         _run(stage, texts, rows[:_WARM_UP_ROWS], tokenize=True)
-        made, scored = _singles(stage, texts, rows, repeats)
+        to_tokenize, to_score = _singles(stage, texts, rows, repeats)
         lengths = stage.tokens.lengths
-        tokenizing.append(carry_over(lengths[rows], np.median(made, axis=0), lengths))
-        scoring.append(carry_over(lengths[rows], np.median(scored, axis=0), lengths))
-        if number == 0:
-            first = (made + scored).mean(axis=1)
-        alone = (made + scored).mean(axis=1)
+        tokenizing.append(carry_over(lengths[rows], np.median(to_tokenize, axis=0), lengths))
+        scoring.append(carry_over(lengths[rows], np.median(to_score, axis=0), lengths))
+        means.append((to_tokenize + to_score).mean(axis=1))
     later = np.zeros(len(texts))
-    for stage, made, scored in zip(stages[1:], tokenizing[1:], scoring[1:], strict=True):
-        later += stage.reached * (scored if stage.takes_tokens else scored + made)
+    for number, stage in enumerate(stages[1:], start=1):
+        seconds = scoring[number] + (0 if stage.takes_tokens else tokenizing[number])
+        later += stage.reached * seconds
     curves = {}
     for routing, order in orders.items():
         running = np.concatenate([[0.0], np.cumsum(later if order is None else later[order])])
@@ -191,10 +191,10 @@ def at_batch_size_1(
             shares=np.linspace(0, 1, len(running)),
             later=running / len(texts),
         )
-    return Costs(curves, first, alone, len(rows))
+    return Costs(curves, means[0], means[-1], len(rows))
 
 
-def carry_over(lengths: IntArray, seconds: FloatArray, wanted: IntArray) -> FloatArray:
+def carry_over(lengths: Int64, seconds: Float64, wanted: Int64) -> Float64:
     """Seconds of rows that were not timed, by their tokens; float64, shape of `wanted`.
 
     A least-squares line, a + b x tokens, with neither a nor b under 0. Its mean over the timed rows
@@ -202,8 +202,8 @@ def carry_over(lengths: IntArray, seconds: FloatArray, wanted: IntArray) -> Floa
 
     Args:
       lengths: tokens of the timed rows, int64.
-      seconds: what they took, float64.
-      wanted: tokens of the rows that are asked for, int64.
+      seconds: that they took, float64.
+      wanted: tokens of the rows whose seconds are asked for, int64.
     """
     mean_length, mean = float(lengths.mean()), float(seconds.mean())
     centred = lengths - mean_length
@@ -213,28 +213,29 @@ def carry_over(lengths: IntArray, seconds: FloatArray, wanted: IntArray) -> Floa
     return np.asarray(mean + slope * (wanted - mean_length), np.float64)
 
 
-def _run(stage: Stage, texts: LabelledTexts, rows: IntArray, *, tokenize: bool) -> None:
+def _run(stage: Stage, texts: LabelledTexts, rows: Int64, *, tokenize: bool) -> None:
     """Scores rows with a tier as the job does: window by window, micro-batch by micro-batch."""
     for at in range(0, len(rows), stage.batch_rows):
         window = rows[at : at + stage.batch_rows]
         tokens = _tokenize(stage, texts, window) if tokenize else stage.tokens.take(window)
-        _score(stage.model, tokens)
+        _score(stage, tokens)
 
 
-def _score(model: Model, tokens: Tokens) -> None:
-    parts = model.plan(tokens.lengths)
-    action = lambda part: model.decode(model.forward(tokens, part))  # noqa: E731
-    parallel.each(model.device, parts, action, model.threads)
+def _score(stage: Stage, tokens: Tokens) -> None:
+    model = stage.model
+    each_micro_batch(
+        model, tokens, lambda rows: stage.decoder(model.forward(tokens, rows), model.labels)
+    )
 
 
-def _later(stages: list[Stage], texts: LabelledTexts, rows: IntArray) -> None:
+def _later(stages: list[Stage], texts: LabelledTexts, rows: Int64) -> None:
     """Sends escalated rows through the tiers behind the first."""
     for stage in stages[1:]:
         reaching = rows[stage.reached[rows]]
         _run(stage, texts, reaching, tokenize=not stage.takes_tokens)
 
 
-def _tokenize(stage: Stage, texts: LabelledTexts, rows: IntArray) -> Tokens:
+def _tokenize(stage: Stage, texts: LabelledTexts, rows: Int64) -> Tokens:
     chosen = pa.array(rows)
     pairs = None if texts.pairs is None else texts.pairs.take(chosen)
     return stage.model.tokenize(texts.texts.take(chosen), pairs)
@@ -245,8 +246,11 @@ def _time(
     texts: LabelledTexts,
     work: Mapping[tuple[str, int], Callable[[], None]],
     repeats: int,
-) -> dict[tuple[str, int], FloatArray]:
-    """Seconds of each piece of work, one entry a repeat; in turn, so that drift hits all alike."""
+) -> dict[tuple[str, int], Float64]:
+    """Seconds of each piece of work, one entry a repeat.
+
+    The pieces take turns, so that a machine that slows down slows all of them alike.
+    """
     for stage in stages:
         _run(stage, texts, np.arange(min(_WARM_UP_ROWS, len(texts))), tokenize=True)
     taken: dict[tuple[str, int], list[float]] = {key: [] for key in work}
@@ -260,17 +264,17 @@ def _time(
 
 
 def _singles(
-    stage: Stage, texts: LabelledTexts, rows: IntArray, repeats: int
-) -> tuple[FloatArray, FloatArray]:
+    stage: Stage, texts: LabelledTexts, rows: Int64, repeats: int
+) -> tuple[Float64, Float64]:
     """Seconds to tokenize and to score each row alone, both of shape [repeats, rows]."""
     only = np.zeros(1, np.int64)
-    made, scored = np.zeros((repeats, len(rows))), np.zeros((repeats, len(rows)))
+    to_tokenize, to_score = np.zeros((2, repeats, len(rows)))
     for repeat in range(repeats):
         for place in range(len(rows)):
             started = time.perf_counter()
             tokens = _tokenize(stage, texts, rows[place : place + 1])
             between = time.perf_counter()
-            stage.model.decode(stage.model.forward(tokens, only))
-            made[repeat, place] = between - started
-            scored[repeat, place] = time.perf_counter() - between
-    return made, scored
+            stage.decoder(stage.model.forward(tokens, only), stage.model.labels)
+            to_tokenize[repeat, place] = between - started
+            to_score[repeat, place] = time.perf_counter() - between
+    return to_tokenize, to_score

@@ -10,15 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tango_beam import routing
+from tango_beam.arrays import Float32, Float64, Int64
 from tango_beam.evaluation.metrics import Metric, Tallies, tally
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
-
-# The largest float32 below 1: a threshold of 1 escalates everything, this one all but confidence 1.
-_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 # Random orders from which the band of random routing is read.
 DRAWS = 50
 
@@ -30,23 +26,23 @@ class Scored:
     Attributes:
       targets: index of the right label, int64, shape [rows].
       first: the first tier's answers, int64, shape [rows].
-      later: what the tiers behind it answer, between them, to a row that is escalated.
-      last: the last tier's answers, against which a cascade is measured; with two tiers, `later`.
+      later: what the tiers behind it answer, if the row is escalated.
+      last: the last tier's answers, with which a cascade is compared; with two tiers, `later`.
       confidences: the first tier's, float32, shape [rows], without NaN.
       labels: how many labels there are.
     """
 
-    targets: IntArray
-    first: IntArray
-    later: IntArray
-    last: IntArray
-    confidences: npt.NDArray[np.float32]
+    targets: Int64
+    first: Int64
+    later: Int64
+    last: Int64
+    confidences: Float32
     labels: int
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def take(self, rows: IntArray) -> Scored:
+    def take(self, rows: Int64) -> Scored:
         """Some of the rows."""
         return Scored(
             self.targets[rows],
@@ -56,6 +52,12 @@ class Scored:
             self.confidences[rows],
             self.labels,
         )
+
+    def routed(self, threshold: float) -> tuple[Int64, float]:
+        """The cascade's answers at a threshold, int64, shape [rows], and the share escalated."""
+        tiers = (self.first, self.later)
+        answers, tier = routing.cascade_answers(tiers, [self.confidences], [threshold])
+        return answers, float((tier > 1).mean())
 
     def reference(self, metric: Metric) -> float:
         """The last tier's score on all rows."""
@@ -67,14 +69,14 @@ class Curve:
     """A score at every threshold, in ascending order of escalation.
 
     Attributes:
-      thresholds: one that escalates so many rows, float64, shape [steps]; 0 first, 1 last.
-      escalated: rows, int64, shape [steps], strictly ascending from 0 to all of them.
-      scores: float64, shape [steps].
+      thresholds: float64, shape [steps]; 0 first, 1 last.
+      escalated: rows that it escalates, int64, shape [steps], strictly ascending from 0 to all.
+      scores: of the cascade at the threshold, float64, shape [steps].
     """
 
-    thresholds: FloatArray
-    escalated: IntArray
-    scores: FloatArray
+    thresholds: Float64
+    escalated: Int64
+    scores: Float64
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,12 @@ class Band:
       high: 5 % of the draws lie above it.
     """
 
-    expected: FloatArray
-    low: FloatArray
-    high: FloatArray
+    expected: Float64
+    low: Float64
+    high: Float64
 
 
-def steps(confidences: npt.NDArray[np.float32]) -> tuple[FloatArray, IntArray]:
+def steps(confidences: Float32) -> tuple[Float64, Int64]:
     """Every different routing that a threshold makes: thresholds, and rows that each escalates.
 
     Equal confidences go together. The rule is `routing.is_complex`: under the threshold a row is
@@ -106,7 +108,7 @@ def steps(confidences: npt.NDArray[np.float32]) -> tuple[FloatArray, IntArray]:
     """
     ordered = np.sort(confidences)
     inner = ordered[(ordered > 0) & (ordered < 1)].astype(float)
-    thresholds = np.unique(np.concatenate([[0.0], inner, [_BELOW_ONE]]))
+    thresholds = np.unique(np.concatenate([[0.0], inner, [float(routing.BELOW_ONE)]]))
     escalated = np.searchsorted(ordered, thresholds.astype(np.float32), side="left")
     escalated, firsts = np.unique(escalated, return_index=True)
     thresholds = thresholds[firsts]
@@ -117,12 +119,17 @@ def steps(confidences: npt.NDArray[np.float32]) -> tuple[FloatArray, IntArray]:
     )
 
 
-def confidence_order(scored: Scored) -> IntArray:
+def evenly(count: int, most: int) -> Int64:
+    """At most `most` evenly spaced places of a curve with `count` points, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
+def confidence_order(scored: Scored) -> Int64:
     """Rows in the order in which a rising threshold escalates them, int64, shape [rows]."""
     return np.argsort(scored.confidences, kind="stable")
 
 
-def oracle_order(scored: Scored) -> IntArray:
+def oracle_order(scored: Scored) -> Int64:
     """Rows in the oracle's order, int64, shape [rows] (TangoBERT, section 5.2.4).
 
     First those on which the first tier is wrong and the later ones are right, last those on which
@@ -133,12 +140,12 @@ def oracle_order(scored: Scored) -> IntArray:
     return np.lexsort((scored.confidences, -gain))
 
 
-def random_order(rows: int, seed: int) -> IntArray:
+def random_order(rows: int, seed: int) -> Int64:
     """Rows in random order, int64, shape [rows]."""
     return np.random.default_rng(seed).permutation(rows)
 
 
-def tallies_along(scored: Scored, order: IntArray, escalated: IntArray) -> Tallies:
+def tallies_along(scored: Scored, order: Int64, escalated: Int64) -> Tallies:
     """Counts after escalating the first rows of an order, for each number of them.
 
     Args:
@@ -160,7 +167,7 @@ def tallies_along(scored: Scored, order: IntArray, escalated: IntArray) -> Talli
     )
 
 
-def _running(changes: IntArray) -> IntArray:
+def _running(changes: Int64) -> Int64:
     """Sums over the first 0, 1, 2, ... rows; shape [rows + 1, labels]."""
     return np.concatenate([np.zeros_like(changes[:1]), np.cumsum(changes, axis=0)])
 
@@ -172,18 +179,19 @@ def cascade_curve(scored: Scored, metric: Metric) -> Curve:
     return Curve(thresholds, escalated, metric(tallies))
 
 
-def oracle_scores(scored: Scored, metric: Metric, escalated: IntArray) -> FloatArray:
+def oracle_scores(scored: Scored, metric: Metric, escalated: Int64) -> Float64:
     """The oracle's score for as many escalated rows, float64, shape [steps]."""
     return metric(tallies_along(scored, oracle_order(scored), escalated))
 
 
 def random_band(
-    scored: Scored, metric: Metric, escalated: IntArray, *, draws: int = DRAWS, seed: int = 0
+    scored: Scored, metric: Metric, escalated: Int64, *, draws: int = DRAWS, seed: int = 0
 ) -> Band:
     """What routing at random scores for as many escalated rows.
 
-    A random set of a given size changes each count, in expectation, by its share of what escalating
-    everything changes; accuracy is linear in the counts, so its line is straight.
+    Escalating all rows changes each count by some number; escalating a random share of them changes
+    it by that share of the number, in expectation. Accuracy is linear in the counts, so its line is
+    straight.
 
     Args:
       scored: the rows.
@@ -208,9 +216,7 @@ def random_band(
     return Band(metric(expected), low, high)
 
 
-def cheapest(
-    scores: FloatArray, speedups: FloatArray, reference: float, share: float
-) -> int | None:
+def cheapest(scores: Float64, speedups: Float64, reference: float, share: float) -> int | None:
     """The step of the largest speedup that keeps a share of the last tier's score.
 
     With a share of 0.99 it is speedup@99 (TangoBERT, Table 2). Of equally fast steps, the first.

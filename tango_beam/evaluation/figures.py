@@ -1,4 +1,4 @@
-"""The report's figures, drawn with matplotlib from what `study.run` found.
+"""The report's figures, drawn with matplotlib.
 
 One drawing serves light and dark: its colours are the light theme's, and in the page each becomes a
 CSS custom property (`page.recolour`).
@@ -6,7 +6,7 @@ CSS custom property (`page.recolour`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tango_beam.arrays import Float64
 from tango_beam.errors import RefusedError
+from tango_beam.evaluation.curves import evenly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tango_beam.evaluation.report import Report
 
 # Role: colour in the light theme, colour in the dark one. Every colour occurs once.
 COLOURS = {
@@ -33,6 +37,8 @@ COLOURS = {
     "introduced": ("#b0352d", "#f08a80"),
     "unchanged": ("#6a5a9e", "#b3a4e6"),
 }
+# What matplotlib takes by name.
+Style = dict[str, Any]
 _LIGHT = {role: light for role, (light, _) in COLOURS.items()}
 # Narrow, so that the text stays legible where a phone shows it 360 pixels wide (inches).
 _WIDTH, _HEIGHT = 4.4, 3.5
@@ -78,15 +84,15 @@ def require_matplotlib() -> None:
         ) from error
 
 
-def draw(found: dict[str, Any]) -> dict[str, Figure]:
+def draw(report: Report) -> dict[str, Figure]:
     """Every figure of the report, by name, in the report's order."""
     with _style():
         return {
-            "speedup_own_batch": _against_speedup(found, "own_batch"),
-            "speedup_batch_1": _against_speedup(found, "batch_1"),
-            "escalation": _against_escalation(found),
-            "corrections": _corrections(found),
-            "costs": _costs(found),
+            "speedup_own_batch": _against_speedup(report, "own_batch"),
+            "speedup_batch_1": _against_speedup(report, "batch_1"),
+            "escalation": _against_escalation(report),
+            "corrections": _corrections(report),
+            "costs": _costs(report),
         }
 
 
@@ -124,20 +130,11 @@ def _axes(height: float = _HEIGHT) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _against_speedup(found: dict[str, Any], size: str) -> Figure:
+def _against_speedup(report: Report, size: str) -> Figure:
     """Score against speedup over all thresholds (TangoBERT, Figures 2 and 3)."""
-    figure, axes = _axes()
-    curve = found["curve"]
-    speedups = {name: np.array(values) for name, values in curve["speedups"][size].items()}
-    kept = _kept(len(curve["thresholds"]))
-    axes.fill_between(
-        speedups["random"][kept], _take(curve, "random_low", kept),
-        _take(curve, "random_high", kept), color=_LIGHT["random"], alpha=0.2, linewidth=0,
-    )  # fmt: skip
-    for name, line in _LINES.items():
-        axes.plot(
-            speedups[name][kept], _take(curve, name, kept), line, color=_LIGHT[name], label=name
-        )
+    speedups = {name: np.array(values) for name, values in report.curve.speedups[size].items()}
+    own = report.own.speedup[size] if report.own else None
+    figure, axes = _scores(report, speedups, own)
     every = np.concatenate(list(speedups.values()))
     low, high = min(every.min(), 1.0) / 1.05, max(every.max(), 1.0) * 1.05
     axes.set_xscale("log")
@@ -146,81 +143,90 @@ def _against_speedup(found: dict[str, Any], size: str) -> Figure:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.axvline(1, color=_LIGHT["grid"], linewidth=2.5, zorder=0.5)
-    axes.set_xlabel(f"speedup over tier {len(found['cascade']['tiers'])} alone (times, log scale)")
-    own = found["scores"][-1]
-    if own["escalated"] is not None:
-        _mark_own(axes, own["speedup"][size], own[found["metric"]["name"]])
-    return _finished(figure, axes, found)
-
-
-def _against_escalation(found: dict[str, Any]) -> Figure:
-    """Score against the share of rows escalated: the same on every machine."""
-    figure, axes = _axes()
-    curve = found["curve"]
-    kept = _kept(len(curve["thresholds"]))
-    shares = 100 * _take(curve, "escalated", kept) / found["input"]["rows"]
-    axes.fill_between(
-        shares, _take(curve, "random_low", kept), _take(curve, "random_high", kept),
-        color=_LIGHT["random"], alpha=0.2, linewidth=0,
-    )  # fmt: skip
-    for name, line in _LINES.items():
-        axes.plot(shares, _take(curve, name, kept), line, color=_LIGHT[name], label=name)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("rows escalated (%)")
-    own = found["scores"][-1]
-    if own["escalated"] is not None:
-        _mark_own(axes, 100 * own["escalated"], own[found["metric"]["name"]])
-    return _finished(figure, axes, found)
-
-
-def _mark_own(axes: Axes, across: float, score: float) -> None:
-    axes.plot(
-        [across], [score], "o", color=_LIGHT["cascade"], markersize=7, label="own threshold",
-        markeredgecolor=_LIGHT["ink"], zorder=3,
-    )  # fmt: skip
-
-
-def _finished(figure: Figure, axes: Axes, found: dict[str, Any]) -> Figure:
-    """Adds the last tier's lines at 100, 99 and 98 %, the axis of the score, and the legend."""
-    last, reference = len(found["cascade"]["tiers"]), found["reference"]
-    for share, line in ((1.0, "-"), (0.99, "-."), (0.98, (0, (1, 2)))):
-        level = share * reference
-        axes.axhline(level, color=_LIGHT["muted"], linewidth=0.9, linestyle=line, zorder=1)
-        # Beside the axes, where no curve runs.
-        axes.annotate(
-            f"tier {last}" if share == 1 else f"{100 * share:.0f} %", (1.0, level),
-            xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=8.5, color=_LIGHT["muted"], annotation_clip=False,
-        )  # fmt: skip
-    axes.set_ylabel(found["metric"]["shown"])
-    figure.legend(loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.0)
+    axes.set_xlabel(f"speedup over {report.last} alone (times, log scale)")
     return figure
 
 
-def _corrections(found: dict[str, Any]) -> Figure:
+def _against_escalation(report: Report) -> Figure:
+    """Score against the share of rows escalated: the same on every machine."""
+    shares = 100 * np.array(report.curve.escalated) / report.input.rows
+    own = 100 * (report.own.escalated or 0.0) if report.own else None
+    figure, axes = _scores(report, dict.fromkeys(_LINES, shares), own)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("rows escalated (%)")
+    return figure
+
+
+def _scores(
+    report: Report, across: Mapping[str, Float64], own: float | None
+) -> tuple[Figure, Axes]:
+    """Score of each routing over all thresholds, beside levels of the last tier's score.
+
+    Args:
+      report: of the evaluation.
+      across: for each routing, where its thresholds lie on the x axis, shape [steps].
+      own: where the cascade's own threshold lies on it; None without.
+    """
+    figure, axes = _axes()
+    curve, grey = report.curve, _LIGHT["random"]
+    kept = evenly(len(curve.thresholds), _MOST_POINTS)
+    low, high = np.array(curve.random_low)[kept], np.array(curve.random_high)[kept]
+    axes.fill_between(across["random"][kept], low, high, color=grey, alpha=0.2, linewidth=0)
+    for name, line in _LINES.items():
+        heights = np.array(getattr(curve, name))[kept]
+        axes.plot(across[name][kept], heights, line, color=_LIGHT[name], label=name)
+    if report.own and own is not None:
+        score = getattr(report.own, report.metric.name)
+        dot: Style = {"color": _LIGHT["cascade"], "markeredgecolor": _LIGHT["ink"], "zorder": 3}
+        axes.plot([own], [score], "o", markersize=7, label="own threshold", **dot)
+    _levels(axes, report)
+    axes.set_ylabel(report.metric.shown)
+    _legend(figure)
+    return figure, axes
+
+
+def _levels(axes: Axes, report: Report) -> None:
+    """Draws lines at 100, 99 and 98 % of the last tier's score."""
+    lines: dict[float, Any] = {1.0: "-", 0.99: "-.", 0.98: (0, (1, 2))}
+    for share, line in lines.items():
+        level = share * report.reference
+        axes.axhline(level, color=_LIGHT["muted"], linewidth=0.9, linestyle=line, zorder=1)
+        # Beside the axes, where no curve runs.
+        text = report.last if share == 1 else f"{100 * share:.0f} %"
+        _note(axes, text, level, (4, 0), va="center", fontsize=8.5, annotation_clip=False)
+
+
+def _note(axes: Axes, text: str, height: float, offset: tuple[int, int], **style: Any) -> None:
+    """Writes a text at the right end of the axes, at a height in data and an offset in points."""
+    at: Style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(text, (1.0, height), xytext=offset, color=_LIGHT["muted"], **at, **style)
+
+
+def _legend(figure: Figure) -> None:
+    figure.legend(loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.0)
+
+
+def _corrections(report: Report) -> Figure:
     """Corrected and introduced errors by confidence quantile (TangoBERT, Figure 4)."""
     figure, axes = _axes(3.0)
-    values = found["corrections"]
-    rows = np.maximum(np.array(values["rows"]), 1)
+    values = report.corrections
+    rows = np.maximum(np.array(values.rows), 1)
     kinds = {
-        "corrected": "corrected\n(F-T)",
-        "introduced": "introduced\n(T-F)",
-        "both_wrong": "both\nwrong",
+        "corrected\n(F-T)": (values.corrected, _LIGHT["corrected"]),
+        "introduced\n(T-F)": (values.introduced, _LIGHT["introduced"]),
+        "both\nwrong": (values.both_wrong, _LIGHT["unchanged"]),
     }
-    shades = {"corrected": "corrected", "introduced": "introduced", "both_wrong": "unchanged"}
-    most = max(float((np.array(values[kind]) / rows).max()) for kind in kinds) or 1.0
-    for line, kind in enumerate(kinds):
-        for place, count in enumerate(values[kind]):
-            _cell(axes, place, line, count, count / rows[place] / most, _LIGHT[shades[kind]])
+    most = max(float((np.array(counts) / rows).max()) for counts, _ in kinds.values()) or 1.0
+    for line, (counts, colour) in enumerate(kinds.values()):
+        for place, count in enumerate(counts):
+            _cell(axes, place, line, count, count / rows[place] / most, colour)
     axes.set_xlim(0, len(rows))
     axes.set_ylim(len(kinds), 0)
     axes.grid(visible=False)
-    axes.set_yticks(np.arange(len(kinds)) + 0.5, list(kinds.values()))
-    edges = values["edges"]
-    axes.set_xticks(
-        np.arange(len(edges)), [_short(edge) for edge in edges], rotation=55, ha="right",
-        rotation_mode="anchor", fontsize=8.5,
-    )  # fmt: skip
+    axes.set_yticks(np.arange(len(kinds)) + 0.5, list(kinds))
+    edges = values.edges
+    slanted: Style = {"rotation": 55, "ha": "right", "rotation_mode": "anchor", "fontsize": 8.5}
+    axes.set_xticks(np.arange(len(edges)), [_short(edge) for edge in edges], **slanted)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("first-tier confidence at the deciles (0 to 1)")
     axes.set_title("rows in each tenth, least confident first")
@@ -230,58 +236,42 @@ def _corrections(found: dict[str, Any]) -> Figure:
 
 
 def _cell(axes: Axes, place: int, line: int, count: int, depth: float, colour: str) -> None:
+    """Draws a count in a square, the deeper the larger its share (0 to 1) is."""
     from matplotlib.patches import Rectangle
 
-    square = Rectangle(
-        (place + 0.03, line + 0.04), 0.94, 0.92, facecolor=colour, alpha=0.06 + 0.6 * depth,
-        linewidth=0,
-    )  # fmt: skip
-    axes.add_patch(square)
-    axes.text(
-        place + 0.5, line + 0.5, f"{count:,}", ha="center", va="center", color=_LIGHT["ink"],
-        fontsize=9.5 if count < 1000 else 7.5,
-    )  # fmt: skip
+    corner = (place + 0.03, line + 0.04)
+    shade: Style = {"facecolor": colour, "alpha": 0.06 + 0.6 * depth, "linewidth": 0}
+    axes.add_patch(Rectangle(corner, 0.94, 0.92, **shade))
+    size = 9.5 if count < 1000 else 7.5
+    middle: Style = {"ha": "center", "va": "center", "color": _LIGHT["ink"], "fontsize": size}
+    axes.text(place + 0.5, line + 0.5, f"{count:,}", **middle)
 
 
-def _costs(found: dict[str, Any]) -> Figure:
+def _costs(report: Report) -> Figure:
     """What escalated rows cost in the tiers behind the first, by routing, as measured."""
     figure, axes = _axes()
-    cost = found["costs"]["own_batch"]
-    end = 0.0
+    cost = report.costs["own_batch"]
     for name, line in _LINES.items():
-        curve = cost["later"][name]
-        seconds = 1000 * np.array(curve["seconds"])
-        axes.plot(
-            100 * np.array(curve["shares"]), seconds, line, marker="o", markersize=4,
-            color=_LIGHT[name], label=name,
-        )  # fmt: skip
-        end = float(seconds[-1])
+        later = cost.later[name]
+        shares, seconds = 100 * np.array(later.shares), 1000 * np.array(later.seconds)
+        style: Style = {"marker": "o", "markersize": 4, "color": _LIGHT[name], "label": name}
+        axes.plot(shares, seconds, line, **style)
+    # Everything escalated costs the same, whatever the order.
+    end = 1000 * cost.later["random"].seconds[-1]
     axes.plot([0, 100], [0, end], color=_LIGHT["grid"], linewidth=3, zorder=0.5)
-    first = 1000 * cost["first"]["seconds_per_row"]
+    first = 1000 * cost.first.seconds_per_row
     axes.axhline(first, color=_LIGHT["muted"], linewidth=0.9, linestyle="-.")
-    axes.annotate(
-        "tier 1, all rows", (1, first), xycoords=("axes fraction", "data"), xytext=(-3, 3),
-        textcoords="offset points", ha="right", fontsize=8, color=_LIGHT["muted"],
-    )  # fmt: skip
+    _note(axes, "tier 1, all rows", first, (-3, 3), ha="right", fontsize=8)
     axes.set_xlim(0, 101)
     axes.set_ylim(0, None)
     axes.set_xlabel("rows escalated (%)")
     axes.set_ylabel("later tiers, ms a row of input")
-    figure.legend(loc="outside upper left", ncols=4, handlelength=1.8, columnspacing=1.0)
+    _legend(figure)
     return figure
 
 
-def _take(curve: dict[str, Any], name: str, kept: np.ndarray) -> np.ndarray:
-    return np.array(curve[name], float)[kept]
-
-
-def _kept(count: int) -> np.ndarray:
-    """Steps that are drawn: all, or evenly so many."""
-    return np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
-
-
 def _ticks(low: float, high: float, most: int = 7) -> np.ndarray:
-    """Round speedups between two others, 1 among them: finer steps where there are few."""
+    """Round speedups from `low` to `high`, 1 among them; in finer steps where few are round."""
     for steps in (_TICKS, np.arange(1, 40) / 10, np.arange(1, 80) / 20):
         inside = steps[(steps >= low) & (steps <= high)]
         if len(inside) >= 4:

@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from tango_beam import routing
+from tango_beam.arrays import Float64, Int64
 from tango_beam.evaluation.curves import Scored, cascade_curve, cheapest
 from tango_beam.evaluation.metrics import Metric, tally
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,14 @@ class Splits:
       share: the share of the last tier's score that was asked for.
     """
 
-    thresholds: FloatArray
-    escalated: FloatArray
-    scores: FloatArray
-    references: FloatArray
+    thresholds: Float64
+    escalated: Float64
+    scores: Float64
+    references: Float64
     share: float
 
     @property
-    def kept(self) -> FloatArray:
+    def kept(self) -> Float64:
         """The cascade's score over the last tier's, on the other half; NaN where that is 0."""
         where = self.references != 0
         nothing = np.full(len(self.scores), np.nan)
@@ -52,16 +49,16 @@ class Splits:
 def choose_threshold(scored: Scored, metric: Metric, share: float) -> float:
     """The lowest threshold at which the cascade keeps a share of the last tier's score.
 
-    The lowest is the one that escalates fewest rows, hence the fastest. It is 1, everything
-    escalated, where none will do or the last tier's score is not above 0.
+    The lowest escalates the fewest rows, hence it is the fastest. Where no threshold keeps the
+    share, or the last tier's score is not above 0, it is 1, which escalates everything.
     """
     curve = cascade_curve(scored, metric)
-    # A stand-in for speedups: on any machine, more escalated rows are slower.
+    # No speedups are needed: on any machine, more escalated rows are slower.
     step = cheapest(curve.scores, -curve.escalated.astype(float), scored.reference(metric), share)
     return 1.0 if step is None else float(curve.thresholds[step])
 
 
-def halves(rows: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def halves(rows: int, seed: int) -> tuple[Int64, Int64]:
     """Two random halves of the row numbers, the first the smaller where they are odd.
 
     Raises:
@@ -80,20 +77,19 @@ def score_splits(scored: Scored, metric: Metric, share: float, *, splits: int, s
       scored: all rows.
       metric: what is to be kept.
       share: of the last tier's score, 0 to 1.
-      splits: how often.
+      splits: how often rows are halved.
       seed: of the halves.
 
     Raises:
       ValueError: fewer than two rows.
     """
-    found = []
+    outcomes = []
     for split in range(splits):
         choosing, scoring = halves(len(scored), seed + split)
         threshold = choose_threshold(scored.take(choosing), metric, share)
         other = scored.take(scoring)
-        complex_rows = routing.is_complex(other.confidences, threshold)
-        answers = np.where(complex_rows, other.later, other.first)
+        answers, share_escalated = other.routed(threshold)
         score = float(metric(tally(other.targets, answers, other.labels)))
-        found.append((threshold, complex_rows.mean(), score, other.reference(metric)))
-    thresholds, escalated, scores, references = np.array(found, float).reshape(-1, 4).T
+        outcomes.append((threshold, share_escalated, score, other.reference(metric)))
+    thresholds, escalated, scores, references = np.array(outcomes, float).reshape(-1, 4).T
     return Splits(thresholds, escalated, scores, references, share)

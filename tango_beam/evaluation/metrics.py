@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from tango_beam.arrays import Float64, Int64
 
-METRICS = ("accuracy", "f1", "macro_f1", "mcc")
 NAMES = {
     "accuracy": "accuracy",
     "f1": "F1",
     "macro_f1": "macro F1",
     "mcc": "Matthews correlation",
 }
+METRICS = tuple(NAMES)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Tallies:
     actual: npt.NDArray
 
 
-def tally(targets: IntArray, answers: IntArray, labels: int) -> Tallies:
+def tally(targets: Int64, answers: Int64, labels: int) -> Tallies:
     """Counts for one set of answers.
 
     Args:
@@ -60,23 +59,23 @@ def tally(targets: IntArray, answers: IntArray, labels: int) -> Tallies:
     )
 
 
-def accuracy(tallies: Tallies) -> FloatArray:
+def accuracy(tallies: Tallies) -> Float64:
     """Share of rows answered right, float64, shape [...]; 0 where there are no rows."""
     return _ratio(tallies.hits.sum(axis=-1), tallies.actual.sum())
 
 
-def f1(tallies: Tallies, positive: int) -> FloatArray:
+def f1(tallies: Tallies, positive: int) -> Float64:
     """F1 of one label, float64, shape [...]: 2 hits / (answered + actual), 0 where that is 0/0."""
     return _f1_by_label(tallies)[..., positive]
 
 
-def macro_f1(tallies: Tallies) -> FloatArray:
+def macro_f1(tallies: Tallies) -> Float64:
     """Mean F1 of the labels that some row bears or is answered with, float64, shape [...]."""
     occurs = tallies.answered + tallies.actual > 0
     return _ratio(_f1_by_label(tallies).sum(axis=-1), occurs.sum(axis=-1))
 
 
-def mcc(tallies: Tallies) -> FloatArray:
+def mcc(tallies: Tallies) -> Float64:
     """Matthews correlation, float64, shape [...], -1 to 1; 0 where either side is constant.
 
     For any number of labels, after Gorodkin (2004), "Comparing two K-category assignments by a
@@ -107,7 +106,7 @@ class Metric:
         if self.name == "f1" and self.positive is None:
             raise ValueError("expected the label that F1 is of, found none")
 
-    def __call__(self, tallies: Tallies) -> FloatArray:
+    def __call__(self, tallies: Tallies) -> Float64:
         """The metric of counts, float64, shape [...]."""
         if self.name == "f1":
             assert self.positive is not None
@@ -115,11 +114,11 @@ class Metric:
         return {"accuracy": accuracy, "macro_f1": macro_f1, "mcc": mcc}[self.name](tallies)
 
 
-def _f1_by_label(tallies: Tallies) -> FloatArray:
+def _f1_by_label(tallies: Tallies) -> Float64:
     return _ratio(2 * tallies.hits, tallies.answered + tallies.actual)
 
 
-def _ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> FloatArray:
+def _ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Float64:
     """A quotient, float64; 0 where the divisor is 0."""
     top, bottom = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     return np.divide(top, bottom, out=np.zeros_like(top), where=bottom != 0)

@@ -1,16 +1,19 @@
-"""The report's numbers as tables of text, for the page and for the terminal alike."""
+"""A report's numbers as tables of text, for the page and for the terminal alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
-import numpy as np
+from rich.table import Table
 
 from tango_beam.evaluation import metrics
+from tango_beam.evaluation.curves import evenly
+from tango_beam.evaluation.report import AtThreshold, BySize, Report
 
 BATCHES = {"batch_1": "batch size 1", "own_batch": "own batch sizes"}
+_SPEEDUPS = tuple(f"speedup, {name}" for name in BATCHES.values())
 _NONE = "-"
 
 
@@ -33,110 +36,105 @@ class TextTable:
     note: str = ""
 
 
-def scores(found: dict[str, Any]) -> TextTable:
+def scores(report: Report) -> TextTable:
     """Every metric of each tier alone and of the cascade."""
-    positive = found["metric"]["positive"]
+    positive = report.metric.positive
     kinds = ["accuracy", *(["f1"] if positive else []), "macro_f1", "mcc"]
     heads = [f"F1 ({positive})" if kind == "f1" else metrics.NAMES[kind] for kind in kinds]
     rows = [
         (
-            row["what"],
-            *(number(row[kind]) for kind in kinds),
-            percent(row["escalated"]),
-            *(times(row["speedup"][size]) for size in BATCHES),
+            row.what,
+            *(number(getattr(row, kind)) for kind in kinds),
+            percent(row.escalated),
+            *_times(row.speedup),
         )
-        for row in found["scores"]
+        for row in report.scores
     ]
-    head = ("", *heads, "escalated", *(f"speedup, {name}" for name in BATCHES.values()))
-    return TextTable("scores", f"Scores on {found['input']['rows']:,} rows", head, rows)
+    head = ("", *heads, "escalated", *_SPEEDUPS)
+    return TextTable("scores", f"Scores on {report.input.rows:,} rows", head, rows)
 
 
-def speedups(found: dict[str, Any]) -> TextTable:
+def speedups(report: Report) -> TextTable:
     """Speedup@99 and speedup@98, on the same rows and with a held-out threshold."""
-    last, shown = len(found["cascade"]["tiers"]), found["metric"]["shown"]
+    last, shown = report.last, report.metric.shown
     rows = []
-    for entry in found["speedup_at"]:
-        name = f"speedup@{100 * entry['share']:.0f}"
-        same, held = entry["same_rows"], entry["held_out"]
-        if same is None:
-            rows.append((name, "same rows", *(_NONE for _ in range(6)), _NONE))
-        else:
-            rows.append((name, "same rows", *_speedup_cells(same), _NONE))
-        reached = f"{held['reached']:.0%} of {held['splits']}"
+    for entry in report.speedup_at:
+        name = f"speedup@{100 * entry.share:.0f}"
+        same, held = entry.same_rows, entry.held_out
+        cells = _speedup_cells(same) if same else 6 * (_NONE,)
+        rows.append((name, "same rows", *cells, _NONE))
+        reached = f"{held.reached:.0%} of {held.splits}"
         rows.append((name, "other half", *_speedup_cells(held), reached))
-    head = (
-        "", "scored on", *BATCHES.values(), "threshold", "escalated", shown,
-        f"of tier {last}'s", "goal kept",
-    )  # fmt: skip
+    head = ("", "scored on", *BATCHES.values(), "threshold", "escalated", shown)
+    head = (*head, f"of {last}'s", "goal kept")
     note = (
-        f"The largest speedup over tier {last} alone whose {shown} is at least 99 % or 98 % of "
-        f"tier {last}'s. Same rows: the threshold is read off the rows on which it is scored, as "
+        f"The largest speedup over {last} alone whose {shown} is at least 99 % or 98 % of "
+        f"{last}'s. Same rows: the threshold is read off the rows on which it is scored, as "
         "in the paper. Other half: chosen on a random half, scored on the other; medians over the "
         "splits. Goal kept: splits in which the other half kept the share too."
     )
     return TextTable("speedups", "Speedup at 99 % and 98 %", head, rows, note)
 
 
-def _speedup_cells(entry: dict[str, Any]) -> tuple[str, ...]:
+def _speedup_cells(entry: AtThreshold) -> tuple[str, ...]:
     return (
-        *(times(entry["speedup"][size]) for size in BATCHES),
-        number(entry["threshold"]),
-        percent(entry["escalated"]),
-        number(entry["score"]),
-        percent(entry["kept"]),
+        *_times(entry.speedup),
+        number(entry.threshold),
+        percent(entry.escalated),
+        number(entry.score),
+        percent(entry.kept),
     )
 
 
-def curve(found: dict[str, Any], most: int = 21) -> TextTable:
-    """The curve at no more than so many of its thresholds; report.json has all."""
-    values, rows = found["curve"], found["input"]["rows"]
-    count = len(values["thresholds"])
-    chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
+def curve(report: Report, most: int = 21) -> TextTable:
+    """The curve at no more than `most` of its thresholds; report.json has all."""
+    values, rows = report.curve, report.input.rows
+    count = len(values.thresholds)
+    chosen = evenly(count, most).tolist()
     lines = [
         (
-            number(values["thresholds"][step]),
-            percent(values["escalated"][step] / rows),
-            *(number(values[routing][step]) for routing in ("cascade", "oracle", "random")),
-            *(times(values["speedups"][size]["cascade"][step]) for size in BATCHES),
+            number(values.thresholds[step]),
+            percent(values.escalated[step] / rows),
+            number(values.cascade[step]),
+            number(values.oracle[step]),
+            number(values.random[step]),
+            *_times({size: along["cascade"][step] for size, along in values.speedups.items()}),
         )
         for step in chosen
     ]
-    head = (
-        "threshold", "escalated", "cascade", "oracle", "random",
-        *(f"speedup, {name}" for name in BATCHES.values()),
-    )  # fmt: skip
+    head = ("threshold", "escalated", "cascade", "oracle", "random", *_SPEEDUPS)
     note = f"{len(chosen)} of {count:,} thresholds; report.json has all of them."
-    title = f"{found['metric']['shown'].capitalize()} and speedup by threshold"
+    title = f"{report.metric.shown.capitalize()} and speedup by threshold"
     return TextTable("curve", title, head, lines, note)
 
 
-def corrections(found: dict[str, Any]) -> TextTable:
+def corrections(report: Report) -> TextTable:
     """Rows by quantile of the first tier's confidence."""
-    values = found["corrections"]
+    values = report.corrections
+    columns = {
+        "rows": values.rows,
+        "corrected (F-T)": values.corrected,
+        "introduced (T-F)": values.introduced,
+        "both wrong": values.both_wrong,
+        "both right": values.both_right,
+    }
+    between = [f"{low:.4f} to {high:.4f}" for low, high in pairwise(values.edges)]
+    counts = zip(*columns.values(), strict=True)
     rows = [
-        (
-            f"{values['edges'][place]:.4f} to {values['edges'][place + 1]:.4f}",
-            *(
-                f"{values[kind][place]:,}"
-                for kind in ("rows", "corrected", "introduced", "both_wrong", "both_right")
-            ),
-        )
-        for place in range(len(values["rows"]))
+        (edges, *(f"{count:,}" for count in line))
+        for edges, line in zip(between, counts, strict=True)
     ]
-    head = (
-        "first-tier confidence", "rows", "corrected (F-T)", "introduced (T-F)",
-        "both wrong", "both right",
-    )  # fmt: skip
+    head = ("first-tier confidence", *columns)
     return TextTable("corrections", "Errors by confidence", head, rows)
 
 
-def costs(found: dict[str, Any]) -> TextTable:
+def costs(report: Report) -> TextTable:
     """What the first tier and the last one alone cost a row."""
     rows = []
     for size, name in BATCHES.items():
-        cost = found["costs"][size]
-        for key, what in (("first", "tier 1"), ("alone", f"{_last(found)} alone")):
-            seconds, repeats = cost[key]["seconds_per_row"], cost[key]["repeats"]
+        cost = report.costs[size]
+        for what, spent in (("tier 1", cost.first), (f"{report.last} alone", cost.alone)):
+            seconds, repeats = spent.seconds_per_row, spent.repeats
             rows.append(
                 (
                     name,
@@ -144,44 +142,40 @@ def costs(found: dict[str, Any]) -> TextTable:
                     f"{1000 * seconds:.3f}",
                     f"{1000 * min(repeats):.3f} to {1000 * max(repeats):.3f}",
                     f"{1 / seconds:,.0f}",
-                    f"{cost['rows_timed']:,}",
+                    f"{cost.rows_timed:,}",
                 )
             )
     head = ("", "", "ms a row", "over the repeats", "rows a second", "rows timed")
     return TextTable("costs", "Costs, tokenization included", head, rows)
 
 
-def machine(found: dict[str, Any]) -> TextTable:
+def machine(report: Report) -> TextTable:
     """What was evaluated, and on what."""
-    facts, source = found["machine"], found["input"]
+    facts, source = report.machine, report.input
     rows = [
-        ("rows", f"{source['rows']:,} of {', '.join(source['files'])}"),
-        ("labels", ", ".join(f"{label} {count:,}" for label, count in source["labels"].items())),
+        ("rows", f"{source.rows:,} of {', '.join(source.files)}"),
+        ("labels", ", ".join(f"{label} {count:,}" for label, count in source.labels.items())),
     ]
-    for place, tier in enumerate(found["cascade"]["tiers"], start=1):
-        tokens = ", takes over tokens" if tier["takes_tokens"] else ""
+    for place, tier in enumerate(report.cascade.tiers, start=1):
+        tokens = ", takes over tokens" if tier.takes_tokens else ""
         rows.append(
             (
                 f"tier {place}",
-                f"{tier['model']}; windows of {tier['batch_rows']:,} rows, "
-                f"{tier['mean_tokens']:.1f} tokens a row{tokens}; {tier['source']}",
+                f"{tier.model}; windows of {tier.batch_rows:,} rows, "
+                f"{tier.mean_tokens:.1f} tokens a row{tokens}; {tier.source}",
             )
         )
     rows += [
-        ("fingerprint", found["cascade"]["scoring_fingerprint"]),
-        ("processor", f"{facts['processor']}, {facts['cores']} cores"),
-        ("accelerator", facts["accelerator"] or "none"),
-        ("precision", f"{facts['precision']} on {facts['device']}"),
-        ("torch", f"{facts['torch']}, {facts['threads']} threads; Python {facts['python']}"),
-        ("load before", f"{facts['load_average']} (other work on the machine slows all tiers)"),
-        ("repeats, seed", f"{found['repeats']}, {found['seed']}"),
-        ("command", found["command"]),
+        ("fingerprint", report.cascade.scoring_fingerprint),
+        ("processor", f"{facts.processor}, {facts.cores} cores"),
+        ("accelerator", facts.accelerator or "none"),
+        ("precision", f"{facts.precision} on {facts.device}"),
+        ("torch", f"{facts.torch}, {facts.threads} threads; Python {facts.python}"),
+        ("load before", f"{facts.load_average} (other work on the machine slows all tiers)"),
+        ("repeats, seed", f"{report.repeats}, {report.seed}"),
+        ("command", report.command),
     ]
     return TextTable("machine", "What was measured, and on what", ("", ""), rows)
-
-
-def _last(found: dict[str, Any]) -> str:
-    return f"tier {len(found['cascade']['tiers'])}"
 
 
 def number(value: float | None) -> str:
@@ -197,3 +191,21 @@ def percent(value: float | None) -> str:
 def times(value: float | None) -> str:
     """A speedup."""
     return _NONE if value is None else f"{value:.2f} x"
+
+
+def _times(speedup: BySize) -> Iterator[str]:
+    return (times(speedup[size]) for size in BATCHES)
+
+
+def terminal_tables(report: Report) -> list[Table]:
+    """The tables at the end of a run."""
+    return [_rich(scores(report)), _rich(speedups(report))]
+
+
+def _rich(table: TextTable) -> Table:
+    shown = Table(title=table.title, title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(table.head):
+        shown.add_column(name, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown

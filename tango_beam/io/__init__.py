@@ -1,1 +1,1 @@
-"""Reading, writing, dead letters, receipts and the manifest."""
+"""Reading formats: files found, planned and read; no Beam, and nothing of a run."""

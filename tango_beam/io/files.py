@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -12,8 +12,6 @@ import pyarrow as pa
 from tango_beam.errors import RefusedError
 
 PARQUET, JSONL = "parquet", "jsonl"
-FORMATS = (PARQUET, JSONL)
-_SUFFIXES = {".parquet": PARQUET, ".pq": PARQUET, ".jsonl": JSONL, ".ndjson": JSONL, ".json": JSONL}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -25,7 +23,7 @@ class InputFile:
       path: as fsspec opens it, with its protocol unless local.
       size: bytes as stored.
       modified: what the file system says of its time or version; empty where it says nothing.
-      format: `parquet` or `jsonl`.
+      format: a name in `formats.FORMATS`.
       compression: `gzip`, `zstd` or None.
     """
 
@@ -36,30 +34,41 @@ class InputFile:
     compression: str | None = None
 
 
-def expand(patterns: Sequence[str], input_format: str = "auto") -> list[InputFile]:
+def expand(
+    patterns: Sequence[str],
+    suffixes: Mapping[str, str],
+    input_format: str = "auto",
+    option: str = "--input",
+) -> list[InputFile]:
     """Files that paths, globs and folders name, sorted by path, each once.
 
     In a folder, files and folders whose names begin with `_` or `.` are passed over.
+
+    Args:
+      patterns: paths, globs and folders, on any fsspec URL.
+      suffixes: how files' names end, each with the format that it tells.
+      input_format: the format of all files; `auto` goes by their names.
+      option: the option that names the files, for messages.
 
     Raises:
       RefusedError: a pattern that nothing matches, a file whose name does not tell its format, or
         files of two formats.
     """
-    found: dict[str, InputFile] = {}
+    files: dict[str, InputFile] = {}
     for pattern in patterns:
-        matched = _match(pattern)
+        matched = _match(pattern, option)
         if not matched:
-            raise RefusedError(f"--input {pattern}: expected at least one file, found no match")
+            raise RefusedError(f"{option} {pattern}: expected at least one file, found no match")
         for path, info in matched:
-            found.setdefault(path, _describe(path, info, input_format))
-    files = [found[path] for path in sorted(found)]
-    formats = {file.format: file.path for file in files}
+            files.setdefault(path, _describe(path, info, suffixes, input_format))
+    ordered = [files[path] for path in sorted(files)]
+    formats = {file.format: file.path for file in ordered}
     if len(formats) > 1:
         raise RefusedError(f"expected input files of one format, found {formats}")
-    return files
+    return ordered
 
 
-def _match(pattern: str) -> list[tuple[str, dict[str, Any]]]:
+def _match(pattern: str, option: str) -> list[tuple[str, dict[str, Any]]]:
     try:
         system, path = fsspec.core.url_to_fs(pattern)
         if system.isfile(path):
@@ -73,7 +82,9 @@ def _match(pattern: str) -> list[tuple[str, dict[str, Any]]]:
             # A listing calls a symbolic link "other", also one to a file.
             details = {name: system.info(name) for name in matches if system.isfile(name)}
     except (OSError, ValueError, ImportError) as error:
-        raise RefusedError(f"--input {pattern}: expected a readable path, found {error}") from error
+        raise RefusedError(
+            f"{option} {pattern}: expected a readable path, found {error}"
+        ) from error
     return [(_url(system, name), info) for name, info in details.items()]
 
 
@@ -82,29 +93,24 @@ def _passed_over(name: str, root: str) -> bool:
 
 
 def _url(system: Any, path: str) -> str:
-    return path if "file" in _protocols(system) else system.unstrip_protocol(path)
+    protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
+    return path if "file" in protocols else system.unstrip_protocol(path)
 
 
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
-
-
-def _describe(path: str, info: dict[str, Any], input_format: str) -> InputFile:
+def _describe(
+    path: str, info: dict[str, Any], suffixes: Mapping[str, str], input_format: str
+) -> InputFile:
     stem, compression = path, None
     for suffix, name in _COMPRESSIONS.items():
         if path.endswith(suffix):
             stem, compression = path.removesuffix(suffix), name
-    kind = next((kind for end, kind in _SUFFIXES.items() if stem.lower().endswith(end)), None)
+    kind = next((kind for end, kind in suffixes.items() if stem.lower().endswith(end)), None)
     if input_format != "auto":
         kind = input_format
     if kind is None:
         raise RefusedError(
-            f"{path}: expected a name that ends in {', '.join(_SUFFIXES)} (with .gz or .zst behind "
+            f"{path}: expected a name that ends in {', '.join(suffixes)} (with .gz or .zst behind "
             "JSONL), found none of them; say which with --input_format"
-        )
-    if kind == PARQUET and compression:
-        raise RefusedError(
-            f"{path}: expected Parquet compressed inside, found {compression} around it"
         )
     stamps = (info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"))
     modified = next((str(stamp) for stamp in stamps if stamp is not None), "")

@@ -1,258 +1,246 @@
-"""JSON lines to record batches under a fixed schema, each bad line apart with its reason.
-
-Arrow's own reader parses whole blocks and is as strict as the contract wants (strings stay strings,
-unknown keys and other types are refused), but one bad line fails its block. So a block goes to it
-whole first; if that fails, lines are checked one at a time, and what passes goes to it again.
-"""
+"""JSON lines, plain or compressed: looked at before any work, cut into slices, and read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.json
 
-# Arrow reads these as numbers; JSON has no such words.
-_NOT_JSON = (b"NaN", b"Infinity")
-_BOM = b"\xef\xbb\xbf"
+from tango_beam.arrays import Int64
+from tango_beam.errors import RefusedError
+from tango_beam.io import jsonl_rows
+from tango_beam.io.files import Bytes, InputFile
+from tango_beam.io.format import BadLine, Format, RawRows, Source, broken
+from tango_beam.io.jsonl_rows import BOM, Parsed
+from tango_beam.io.jsonl_schema import infer_schema
+from tango_beam.io.lines import (
+    BLOCK_BYTES,
+    COMPRESSED_READ_BYTES,
+    MAX_LINE_BYTES,
+    Block,
+    LineStream,
+)
+from tango_beam.io.planned import Input, PlannedFile, Slice, cuts
 
-
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no record.
-
-    Attributes:
-      offset: of its first byte in the file.
-      raw: its bytes, without the newline.
-      error: what was expected and what was found.
-    """
-
-    offset: int
-    raw: bytes
-    error: str
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A block's records and bad lines.
-
-    Attributes:
-      batch: the good rows, in order.
-      offsets: int64, shape [rows]: where their lines begin.
-      bad: the others.
-    """
-
-    batch: pa.RecordBatch
-    offsets: npt.NDArray[np.int64]
-    bad: list[BadLine]
+SAMPLE_ROWS = 10_000
+SAMPLE_FILES = 16
 
 
-def parse(data: bytes, offset: int, schema: pa.Schema) -> Parsed:
-    """Parses whole lines. Blank lines are no rows.
+class JsonLines(Format):
+    """One JSON object a line. A slice is a range of bytes and holds the lines that begin in it."""
 
-    Args:
-      data: lines, each with its newline; the last may lack it.
-      offset: where they begin in the file.
-      schema: of every row; missing keys are null.
-    """
-    if offset == 0 and data.startswith(_BOM):
-        data, offset = data[len(_BOM) :], len(_BOM)
-    starts = _line_starts(data)
-    batch = _arrow(data, schema) if _one_object_a_line(data, starts) else None
-    if batch is not None and batch.num_rows == len(starts):
-        return Parsed(batch, starts + offset, [])
-    return _parse_lines(data, starts, offset, schema)
+    suffixes = (".jsonl", ".ndjson", ".json")
 
-
-def _line_starts(data: bytes) -> npt.NDArray[np.int64]:
-    breaks = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-    starts = np.concatenate([[0], breaks + 1]).astype(np.int64)
-    return starts[starts < len(data)]
-
-
-def _one_object_a_line(data: bytes, starts: npt.NDArray[np.int64]) -> bool:
-    """Whether each line begins with { and ends with }.
-
-    Between } and { no JSON value goes on, so each line then holds whole values, and as many rows as
-    lines means one in each.
-    """
-    if not len(starts) or any(word in data for word in _NOT_JSON):
-        return False
-    codes = np.frombuffer(data, np.uint8)
-    stops = np.append(starts[1:], len(data) + (not data.endswith(b"\n"))) - 1
-    ends = np.where(codes[stops - 1] == ord("\r"), stops - 2, stops - 1)
-    long_enough = (ends > starts).all()
-    return bool(
-        long_enough and (codes[starts] == ord("{")).all() and (codes[ends] == ord("}")).all()
-    )
-
-
-def _arrow(data: bytes, schema: pa.Schema) -> pa.RecordBatch | None:
-    """The rows that Arrow reads, in one batch; None if it refuses any."""
-    if not len(schema):
-        return None
-    try:
-        table = pa.json.read_json(
-            pa.BufferReader(data),
-            read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            parse_options=pa.json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="error"
-            ),
-        )
-        table.validate(full=True)  # Arrow checks UTF-8 only here
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, UnicodeDecodeError):
-        return None
-    batches = table.select(schema.names).combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema)
-
-
-def _parse_lines(
-    data: bytes, starts: npt.NDArray[np.int64], offset: int, schema: pa.Schema
-) -> Parsed:
-    checks = {field.name: _check(field) for field in schema}
-    good: list[tuple[int, bytes]] = []
-    bad: list[BadLine] = []
-    stops = np.append(starts, len(data))[1:]
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        line = data[start:stop].rstrip(b"\r\n")
-        if not line.strip(b" \t\r\n"):
-            continue
-        error = _complaint(line, checks)
-        if error:
-            bad.append(BadLine(offset + start, line, error))
-        else:
-            good.append((offset + start, line))
-    batches: list[pa.RecordBatch] = []
-    kept: list[int] = []
-    for part, batch in _arrow_parts(good, schema):
-        if batch is None:
-            bad.append(
-                BadLine(
-                    *part[0], f"expected {_describe(schema)}, found another type or a key twice"
-                )
+    def inspect(
+        self, files: list[InputFile], schema: pa.Schema | None, allow_broken: bool | None
+    ) -> tuple[list[PlannedFile], pa.Schema, list[dict[str, Any]]]:
+        sampled = files[:SAMPLE_FILES]
+        rows: list[dict[str, Any]] = []
+        unreadable: dict[str, dict[str, Any]] = {}
+        complaint = ""
+        for file in sampled:
+            try:
+                sample, wrong = _sample(file, SAMPLE_ROWS // len(sampled))
+                rows += sample
+                complaint = complaint or wrong
+            except (OSError, pa.ArrowException) as error:
+                # A file that breaks further on is read as far as it goes; this one broke at once.
+                unreadable[file.path] = broken(file, error, "JSONL", allow_broken)
+        planned = [PlannedFile(file) for file in files if file.path not in unreadable]
+        if schema is None and not rows:
+            raise RefusedError(
+                f"{files[0].path}: expected lines that are JSON objects, found "
+                f"{complaint or 'no line at all'}"
             )
-        else:
-            batches.append(batch)
-            kept.extend(start for start, _ in part)
-    empty = pa.RecordBatch.from_pylist([], schema)
-    whole = pa.concat_batches(batches) if batches else empty
-    bad.sort(key=lambda line: line.offset)
-    return Parsed(whole, np.array(kept, np.int64), bad)
+        if not planned:
+            entries = list(unreadable.values())
+            raise RefusedError(f"expected at least one readable file, found {entries}")
+        return planned, schema or infer_schema(rows), list(unreadable.values())
+
+    def limit(self, planned: PlannedFile, rows: int) -> tuple[PlannedFile, int]:
+        stop, count = _offset_of_line(planned.file, rows)
+        return replace(planned, stop=stop), count
+
+    def pieces(self, index: int, planned: PlannedFile, most: int) -> list[tuple[Slice, int]]:
+        size = planned.file.size if planned.stop is None else planned.stop
+        runs = cuts(size, max(1, -(-size // most)))
+        return [(Slice(index, -1, start, stop), stop - start) for start, stop in runs]
+
+    def estimate_rows(self, files: Sequence[PlannedFile]) -> float:
+        looked, lines = 0.0, 0
+        for planned in files[:SAMPLE_FILES]:
+            end, count = _offset_of_line(planned.file, SAMPLE_ROWS - lines)
+            looked, lines = looked + end, lines + count
+            if lines >= SAMPLE_ROWS:
+                break
+        sizes = [planned.stop or _plain_bytes(planned.file) for planned in files]
+        return sum(sizes) * lines / max(1.0, looked)
+
+    def open(self, given: Input) -> JsonLinesSource:
+        return JsonLinesSource(given)
 
 
-def _arrow_parts(
-    lines: list[tuple[int, bytes]], schema: pa.Schema
-) -> list[tuple[list[tuple[int, bytes]], pa.RecordBatch | None]]:
-    """Runs of lines with their batch; a line that Arrow refuses stands alone, with None."""
-    if not lines:
-        return []
-    batch = _arrow(b"\n".join(line for _, line in lines) + b"\n", schema)
-    if batch is not None and batch.num_rows == len(lines):
-        return [(lines, batch)]
-    if len(lines) == 1:
-        return [(lines, None)]
-    middle = len(lines) // 2
-    return _arrow_parts(lines[:middle], schema) + _arrow_parts(lines[middle:], schema)
-
-
-def _complaint(line: bytes, checks: dict[str, Callable[[Any], str | None]]) -> str | None:
-    """What is wrong with a line; None where nothing is (or only Arrow will find it)."""
+def _lines(file: InputFile) -> Iterator[tuple[int, bytes]]:
+    """Lines without their newline, each with the offset at which the next line begins."""
+    stream = LineStream(Bytes(file), 0, COMPRESSED_READ_BYTES)
     try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start}"
+        for block in stream.blocks(None):
+            end = block.offset
+            lines = [block.data] if block.too_long else block.data.splitlines(keepends=True)
+            for line in lines:
+                end += block.line_bytes or len(line)
+                yield end, line.rstrip(b"\r\n")
+    finally:
+        stream.close()
+
+
+def _sample(file: InputFile, count: int) -> tuple[list[dict[str, Any]], str]:
+    """The first objects of a file, and what is wrong with the first line that is none."""
+    rows: list[dict[str, Any]] = []
+    complaint = ""
     try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return f"expected a JSON object, found text that is no JSON: {error}"
-    if not isinstance(row, dict):
-        return f"expected a JSON object, found {_kind(row)}"
-    for key, value in row.items():
-        if key not in checks:
-            return f"expected the columns {', '.join(checks)}, found the key {key!r}"
-        if value is not None and (wrong := checks[key](value)):
-            return f"column {key!r}: {wrong}"
-    return None
+        for number, (_, line) in enumerate(_lines(file)):
+            line = line if number else line.removeprefix(BOM)
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                complaint = complaint or f"{line[:60]!r} ({error})"
+                continue
+            if not isinstance(row, dict):
+                complaint = complaint or f"{line[:60]!r} (no object)"
+                continue
+            rows.append(row)
+            if len(rows) >= count:
+                break
+    except OSError:
+        if not rows:
+            raise
+    return rows, complaint
 
 
-_KINDS: dict[type, str] = {
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    str: "string",
-    dict: "object",
-    list: "array",
-}
+def _offset_of_line(file: InputFile, count: int) -> tuple[int, int]:
+    """Where the first `count` lines that are not blank end, and how many there are."""
+    end = rows = 0
+    try:
+        for end, line in _lines(file):
+            rows += bool(line.strip())
+            if rows >= count:
+                return end, rows
+    except OSError:
+        pass  # the reader meets the break too, and deals with it as it is told to
+    return end + 1, rows
 
 
-def _kind(value: Any) -> str:
-    name = _KINDS.get(type(value), "null")
-    shown = repr(value)
-    return f"{name} {shown if len(shown) <= 40 else shown[:37] + '...'}"
+def _plain_bytes(file: InputFile) -> float:
+    """Uncompressed size; of a compressed file, a guess from its beginning."""
+    if not file.compression:
+        return file.size
+    try:
+        source = Bytes(file)
+        try:
+            read = len(source.read(COMPRESSED_READ_BYTES))
+            return file.size * read / max(1, source.stored())
+        finally:
+            source.close()
+    except (OSError, pa.ArrowException):
+        return file.size  # the reader meets the break too, and deals with it as it is told to
 
 
-def _check(field: pa.Field) -> Callable[[Any], str | None]:
-    """A quick test of values for the common types; others pass, and Arrow has the last word."""
-    kind = field.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        wanted: tuple[type, ...] = (str,)
-    elif pa.types.is_boolean(kind):
-        wanted = (bool,)
-    elif pa.types.is_integer(kind):
-        wanted = (int,)
-    elif pa.types.is_floating(kind):
-        wanted = (int, float)
-    elif pa.types.is_struct(kind):
-        wanted = (dict,)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        wanted = (list,)
-    elif pa.types.is_null(kind):
-        wanted = ()
-    else:
-        return lambda value: None
-    return lambda value: None if type(value) in wanted else f"expected {kind}, found {_kind(value)}"
+class JsonLinesSource(Source):
+    """Reads lines; a compressed file is kept open from one checkpoint to the next."""
+
+    def __init__(self, given: Input) -> None:
+        self._input = given
+        self._stream: LineStream | None = None
+        # The open stream's file, and the one offset at which a checkpoint may begin to use it.
+        self._file, self._next = -1, -1
+
+    def rows(self, piece: Slice) -> Iterator[RawRows]:
+        file = self._input.files[piece.file].file
+        # A line that begins before the slice belongs to the slice before, and its rest is skipped.
+        # Skipping starts one byte early, so that it keeps a line that begins right at the start.
+        behind = max(0, piece.start - 1)
+        stream = LineStream(Bytes(file, behind), behind, BLOCK_BYTES)
+        try:
+            if piece.start:
+                stream.skip_line()
+            for block in stream.blocks(piece.stop):
+                yield self._read(block, max(len(block.data), block.line_bytes))
+        finally:
+            stream.close()
+
+    def stream(self, piece: Slice, index: int) -> Iterator[RawRows]:
+        start, stop = (number * self._input.checkpoint_bytes for number in (index, index + 1))
+        stop = stop if piece.stop is None else min(stop, piece.stop)
+        stream = self._continue(piece.file, start)
+        # While the checkpoint is not read whole, no other may use the stream, nor this one again.
+        self._next = -1
+        taken_in = stream.stored
+        for block in stream.blocks(stop):
+            # Nobody knows the uncompressed length, so progress counts the bytes as stored.
+            weight, taken_in = stream.stored - taken_in, stream.stored
+            yield self._read(block, weight)
+        self._next = stop
+
+    def _continue(self, file: int, start: int) -> LineStream:
+        if self._stream is None or (self._file, self._next) != (file, start):
+            self.close()
+            bytes_ = Bytes(self._input.files[file].file)
+            self._stream, self._file = LineStream(bytes_, 0, COMPRESSED_READ_BYTES), file
+            self._stream.skip_to(start)
+        return self._stream
+
+    def stream_ended(self, piece: Slice) -> bool:
+        stream = self._stream
+        if stream is None or self._file != piece.file:
+            return True  # it broke, and is not read any further
+        try:
+            ended = stream.at_end or (piece.stop is not None and stream.offset >= piece.stop)
+        except OSError:
+            return False  # the next checkpoint meets the break and deals with it
+        if ended:
+            self.close()
+        return ended
+
+    def missing(self, piece: Slice, rows: int) -> tuple[Int64, dict[str, Any]]:
+        entry = {
+            "read_up_to_byte": self._stream.offset if self._stream else piece.start,
+            "of_uncompressed": True,
+            "file_bytes": self._input.files[piece.file].file.size,
+        }
+        self.close()
+        return np.zeros(0, np.int64), entry
+
+    def close(self) -> None:
+        if self._stream:
+            self._stream.close()
+        self._stream, self._file, self._next = None, -1, -1
+
+    def _read(self, block: Block, weight: int) -> RawRows:
+        parsed = _parse(block, self._input.row_schema)
+
+        def raw(rows: Int64) -> pa.Array:
+            starts = (parsed.offsets[rows] - block.offset).tolist()
+            return pa.array([_line(block.data, start) for start in starts], pa.binary())
+
+        chosen = parsed.batch.select(self._input.schema.names)
+        return RawRows(chosen, parsed.offsets, weight, parsed.bad, raw)
 
 
-def _describe(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+def _line(data: bytes, start: int) -> bytes:
+    end = data.find(b"\n", start)
+    return data[start : len(data) if end < 0 else end].rstrip(b"\r")
 
 
-def infer_schema(rows: Sequence[dict[str, Any]]) -> pa.Schema:
-    """Schema of JSON objects: every key, in order of first sight, with its most frequent kind.
-
-    Strings stay strings. Integers and fractions together are float64, integers past 64 bits too. A
-    key that is null throughout has type null. Rows of another kind become dead letters when read.
-    """
-    values: dict[str, list[Any]] = {}
-    for row in rows:
-        for key, value in row.items():
-            values.setdefault(key, [])
-            if value is not None:
-                values[key].append(value)
-    return pa.schema([(key, _infer_type(column)) for key, column in values.items()])
-
-
-def _infer_type(column: list[Any]) -> pa.DataType:
-    groups: dict[type, list[Any]] = {}
-    for value in column:
-        groups.setdefault(float if type(value) is int else type(value), []).append(value)
-    if not groups:
-        return pa.null()
-    kind, largest = max(groups.items(), key=lambda item: len(item[1]))
-    if kind is str:
-        return pa.string()
-    if kind is bool:
-        return pa.bool_()
-    if kind is float:
-        whole = all(type(value) is int and -(2**63) <= value < 2**63 for value in largest)
-        return pa.int64() if whole else pa.float64()
-    if kind is list:
-        return pa.list_(
-            _infer_type([item for value in largest for item in value if item is not None])
-        )
-    return pa.struct(infer_schema(largest))
+def _parse(block: Block, schema: pa.Schema) -> Parsed:
+    if not block.too_long:
+        return jsonl_rows.parse(block.data, block.offset, schema)
+    error = f"expected at most {MAX_LINE_BYTES:,} bytes in a line, found {block.line_bytes:,}"
+    bad = [BadLine(block.offset, block.data, error)]
+    return Parsed(pa.RecordBatch.from_pylist([], schema), np.zeros(0, np.int64), bad)

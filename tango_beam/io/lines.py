@@ -9,8 +9,8 @@ from typing import Any
 # A line longer than this becomes a dead letter without ever being held whole.
 MAX_LINE_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 20
-# A truncated .gz or .zst raises on the read that reaches the cut, and what that read had decoded is
-# lost with it; small reads lose little.
+# A truncated .gz or .zst raises in the read that reaches its end, and what this read had decoded is
+# lost; small reads lose little.
 COMPRESSED_READ_BYTES = 1 << 16
 
 
@@ -32,10 +32,10 @@ class Block:
 
 
 class LineStream:
-    """Reads a stream forward, one range of line starts after the other.
+    """Reads a stream forward, range after range; a range holds the lines that begin in it.
 
     Args:
-      stream: has `read(n)`.
+      stream: has `read(n)` and `close()`.
       offset: where in the file the stream stands.
       read_bytes: bytes asked for at once.
     """
@@ -73,7 +73,7 @@ class LineStream:
         return False
 
     def skip_line(self) -> None:
-        """Goes to the first line that begins at or behind the next newline."""
+        """Skips the rest of the line at which the stream stands."""
         while (cut := self._buffer.find(b"\n")) < 0:
             self._offset += len(self._buffer)
             self._buffer = b""
@@ -82,7 +82,7 @@ class LineStream:
         self._advance(cut + 1)
 
     def skip_to(self, offset: int) -> None:
-        """Goes to the first line that begins at or behind an offset, by reading up to it."""
+        """Reads up to the first line that begins at an offset or behind it."""
         for _ in self.blocks(offset):
             pass
 
@@ -109,7 +109,7 @@ class LineStream:
                 return
 
     def _whole_lines(self, limit: int | None) -> int:
-        """Bytes of the buffer that whole lines beginning before `limit` take up."""
+        """How many bytes of the buffer are whole lines that begin before `limit`."""
         if limit is None or limit > len(self._buffer):
             return self._buffer.rfind(b"\n") + 1
         # The last line of the range is the one that holds the byte before the limit.

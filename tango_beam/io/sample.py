@@ -1,28 +1,22 @@
 """A uniform sample of an input's rows, without replacement.
 
-Parquet: row numbers are drawn from the footers, and only the row groups that hold one are read, and
-of them only the columns asked for. JSONL does not say where its rows begin: it is read once, and
-the rows with the lowest random keys stay.
+Where files say how many rows they have (Parquet), row numbers are drawn. Only the row groups that
+hold one are read, and only the columns asked for. Files of other formats are read once: each row
+gets a random key, and the rows with the lowest keys are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tango_beam.io import files as input_files
-from tango_beam.io.files import PARQUET
-from tango_beam.io.inputs import Inputs
-from tango_beam.io.plan import PlannedFile, plan_items
-from tango_beam.io.run import Run
-from tango_beam.io.slices import Reading, SliceReader, not_utf8
-
-_CHECKPOINT_BYTES = 32 << 20
+from tango_beam.io.formats import FORMATS
+from tango_beam.io.json_values import not_utf8
+from tango_beam.io.planned import Input
+from tango_beam.io.slice_reader import SliceReader
 
 
 @dataclass(frozen=True)
@@ -40,16 +34,13 @@ class Sample:
     corpus: int
 
 
-def draw(
-    inputs: Inputs, columns: Sequence[str], text_columns: Sequence[str], most: int, part: float,
-    seed: int,
-) -> Sample:  # fmt: skip
+def draw(given: Input, columns: Sequence[str], most: int, part: float, seed: int) -> Sample:
     """Draws up to `most` rows, and at most `part` of the corpus.
 
     Args:
-      inputs: from `inputs.inspect`.
+      given: from `inputs.inspect`; rows without a text in each of its text columns are drawn and
+        dropped.
       columns: to read, the text columns among them.
-      text_columns: rows without a text in each are drawn and dropped.
       most: rows.
       part: of the corpus, 0 to 1.
       seed: the same rows for the same seed and input.
@@ -58,15 +49,15 @@ def draw(
       OSError: a file that breaks.
     """
     rng = np.random.default_rng(seed)
-    parquet = inputs.files[0].file.format == PARQUET
-    pick = _from_parquet if parquet else _from_lines
-    table, corpus = pick(inputs, list(columns), most, part, rng)
+    schema = pa.schema([given.schema.field(name) for name in columns])
+    counted = any(planned.row_groups for planned in given.files)
+    table, corpus = (_by_number if counted else _by_key)(given, schema, most, part, rng)
     drawn = table.num_rows
-    for name in text_columns:
+    for name in given.text_columns:
         table = table.filter(table[name].is_valid())
-    # Rows that the job would not score either; Arrow leaves unchecked what it reads.
-    whole = table.combine_chunks().to_batches()
-    lost = {row for part in whole for rows in not_utf8(part).values() for row in rows}
+    # The job does not score these rows either; Arrow does not check UTF-8 when it reads.
+    table = table.combine_chunks()
+    lost = {row for batch in table.to_batches() for column in batch for row in not_utf8(column)}
     kept = np.setdiff1d(np.arange(table.num_rows), sorted(lost))
     return Sample(table.take(pa.array(kept)), drawn, corpus)
 
@@ -75,48 +66,31 @@ def _share(corpus: int, most: int, part: float) -> int:
     return min(most, int(corpus * part + 1e-9))
 
 
-def _from_parquet(
-    inputs: Inputs, columns: list[str], most: int, part: float, rng: np.random.Generator
+def _by_number(
+    given: Input, schema: pa.Schema, most: int, part: float, rng: np.random.Generator
 ) -> tuple[pa.Table, int]:
     groups = [
         (planned, index, rows)
-        for planned in inputs.files
+        for planned in given.files
         for index, (rows, _) in enumerate(planned.row_groups)
     ]
     edges = np.cumsum([0, *(rows for _, _, rows in groups)])
     corpus = int(edges[-1])
     chosen = np.sort(rng.choice(corpus, _share(corpus, most, part), replace=False))
     owners = np.searchsorted(edges, chosen, side="right") - 1
-    schema = pa.schema([inputs.schema.field(name) for name in columns])
     parts = [schema.empty_table()]
     for owner in np.unique(owners):
         planned, index, _ = groups[owner]
         inside = chosen[owners == owner] - edges[owner]
-        parts.append(_rows_of_group(planned, index, schema, inside))
+        kind = FORMATS[planned.file.format]
+        parts.append(kind.take(planned, index, inside, schema))
     table = pa.concat_tables(parts)
     return table.take(pa.array(rng.permutation(table.num_rows))), corpus
 
 
-def _rows_of_group(
-    planned: PlannedFile, group: int, schema: pa.Schema, rows: npt.NDArray[np.int64]
-) -> pa.Table:
-    columns = schema.names
-    with (
-        input_files.open_input(planned.file.path) as raw,
-        pq.ParquetFile(raw, pre_buffer=False) as file,
-    ):
-        return (
-            file.read_row_group(group, columns=columns)
-            .select(columns)
-            .cast(schema)
-            .take(pa.array(rows))
-        )
-
-
-def _from_lines(
-    inputs: Inputs, columns: list[str], most: int, part: float, rng: np.random.Generator
+def _by_key(
+    given: Input, schema: pa.Schema, most: int, part: float, rng: np.random.Generator
 ) -> tuple[pa.Table, int]:
-    schema = pa.schema([inputs.schema.field(name) for name in columns])
     kept, keys, corpus = schema.empty_table(), np.zeros(0), 0
     held: list[pa.RecordBatch] = []
     held_keys = [keys]
@@ -130,38 +104,19 @@ def _from_lines(
         held.clear()
         held_keys.clear()
 
-    for batch in _batches(inputs):
+    # Rows without a text are drawn too, and dropped later.
+    for piece in SliceReader(replace(given, text_columns=())).read_all():
+        if piece.good is None:
+            continue
+        batch = piece.good
         drawn = rng.random(batch.num_rows)
         corpus += batch.num_rows
-        # Past the first rows, next to none of a batch is among the lowest.
+        # Once `most` rows are kept, few rows of a batch have a lower key.
         low = np.flatnonzero(drawn < keys[-1]) if len(keys) == most else np.arange(len(drawn))
-        held.append(batch.select(columns).take(pa.array(low)).cast(schema))
+        held.append(batch.select(schema.names).take(pa.array(low)).cast(schema))
         held_keys.append(drawn[low])
         if sum(map(len, held_keys)) > max(most, 10_000):
             prune()
     prune()
-    # Rows lie in the order of their keys, which is random.
+    # The rows are sorted by their keys, so their order is random.
     return kept.slice(0, _share(corpus, most, part)), corpus
-
-
-def _batches(inputs: Inputs) -> Iterator[pa.RecordBatch]:
-    """Every readable row of JSONL files."""
-    run = Run(
-        files=inputs.files, row_schema=inputs.row_schema, input_schema=inputs.schema,
-        output_schema=inputs.schema, text_columns=(),
-    )  # fmt: skip
-    reader = SliceReader(run)
-    for item in plan_items(inputs.files, _CHECKPOINT_BYTES):
-        if not item.stream:
-            for piece in item.slices:
-                yield from _good(reader.read(piece, Reading(0, 0)))
-            continue
-        index, more = 0, True
-        while more:
-            yield from _good(reader.read_stream(item.slices[0], index, Reading(index, 0)))
-            more, index = not reader.stream_ended(item.slices[0]), index + 1
-    reader.close()
-
-
-def _good(pieces: Iterator) -> Iterator[pa.RecordBatch]:
-    return (piece.good for piece in pieces if piece.good is not None)

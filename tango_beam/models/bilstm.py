@@ -12,15 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 
 from tango_beam import batching
-from tango_beam.models.base import Classifier
+from tango_beam.arrays import Float32, Int64
+from tango_beam.config import Compute, TierConfig
 from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
+from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
 
 # Rows that a bf16 product with AMX takes at a time: an LSTM on whole tiles is 1.4 times as fast
@@ -90,37 +91,58 @@ def _reorder(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 
 class BiLSTM(Classifier):
-    """A BiLSTM classifier with its tokenizer, ready to answer."""
+    """A BiLSTM classifier with its tokenizer, ready to answer and to be trained.
+
+    Args:
+      config: its shape.
+      network: on the processor, in float32.
+      tokenizer: makes the tokens.
+      tier: what the cascade says of it: max_length, batch_tokens, threads.
+      compute: device and precision, both settled.
+    """
 
     def __init__(
         self,
         config: BiLSTMConfig,
         network: BiLSTMNetwork,
         tokenizer: Tokenizer,
-        *,
-        device: str = "cpu",
-        precision: str = "fp32",
-        max_length: int | None = None,
+        tier: TierConfig | None = None,
+        compute: Compute = Compute("cpu", "fp32"),  # noqa: B008 - frozen
     ) -> None:
+        tier = tier or TierConfig("")
+        super().__init__(
+            config.labels,
+            _text_tokenizer(tokenizer, config, tier.max_length),
+            network,
+            device=compute.device,
+            precision=compute.precision,
+            batch_tokens=tier.batch_tokens,
+            threads=tier.threads or 1,
+        )
         self.config = config
-        self.labels = config.labels
-        self.tokenizer = _text_tokenizer(tokenizer, config, max_length)
-        self.device, self.precision = device, precision
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        tiles = device == "cuda" or (precision == "bf16" and torch.cpu._is_amx_tile_supported())
+        half = compute.precision == "bf16"
+        tiles = compute.device == "cuda" or (half and torch.cpu._is_amx_tile_supported())
         self._tile = ROWS_IN_A_TILE if tiles else 1
-        self.network = network.to(device=device, dtype=dtype).eval()
+        dtype = torch.bfloat16 if half else torch.float32
+        self.network = network.to(device=compute.device, dtype=dtype).eval()
 
-    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        # One exact length where there are rows enough: then both directions run in one call. A
-        # core without AMX is as fast on eight rows as on eighty.
-        budget = 1 << 18 if self.device == "cuda" else 1 << 13
+    @property
+    def usual_tokens(self) -> int:
+        """Padded tokens in a micro-batch, unless the tier says how many."""
+        return 1 << 18 if self.device == "cuda" else 1 << 13
+
+    def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
+        """Micro-batches of one exact length where there are rows enough.
+
+        Both directions then run in one call. A core without AMX is as fast on eight rows as on
+        eighty.
+        """
         rows = 4 if self._tile == 1 else 32
-        budget = self.batch_tokens or budget
         return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=rows)
 
     @torch.inference_mode()
-    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
+        """Logits for one micro-batch, float32, shape [rows, labels]."""
         count = len(rows)
         rows = np.pad(rows, (0, -count % self._tile), mode="edge")  # copies of the last row
         ids = torch.from_numpy(tokens.padded(rows, self.config.pad_id)).to(self.device)
@@ -142,28 +164,20 @@ class BiLSTM(Classifier):
             self.tokenizer.save(folder / "tokenizer.json")
 
 
-def load_bilstm(
-    folder: Path,
-    *,
-    device: str = "cpu",
-    precision: str = "fp32",
-    max_length: int | None = None,
-    tokenizer_folder: Path | None = None,
-) -> BiLSTM:
+def load(tier: TierConfig, compute: Compute) -> BiLSTM:
     """Loads what `BiLSTM.save` wrote.
 
     Args:
-      folder: holds config.json, model.safetensors and, unless `tokenizer_folder` is given,
-        tokenizer.json.
-      device: `cpu` or `cuda`.
-      precision: `fp32` or `bf16`.
-      max_length: reads fewer tokens than the config says; never more.
-      tokenizer_folder: where tokenizer.json lies, for a student that reads its teacher's pieces.
+      tier: its source is a folder of this machine; `tokenizer` names the folder of tokenizer.json
+        for a student that reads its teacher's pieces; a larger max_length than the config's is
+        passed over.
+      compute: device and precision, both settled; a BiLSTM has no int8.
 
     Raises:
       ValueError: weights that do not fit the config; both are shown.
       FileNotFoundError: a file is missing; its path is in the message.
     """
+    folder = Path(tier.source)
     config = _read_config(folder)
     network = BiLSTMNetwork(config)
     weights = load_file(folder / "model.safetensors")
@@ -171,31 +185,17 @@ def load_bilstm(
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
         raise ValueError(f"{folder}: weights do not fit config.json: {error}") from error
-    return BiLSTM(
-        config,
-        network,
-        _read_tokenizer(folder, tokenizer_folder),
-        device=device,
-        precision=precision,
-        max_length=max_length,
-    )
+    return BiLSTM(config, network, _read_tokenizer(tier), tier, compute)
 
 
-def load_tokenizer(
-    folder: Path, *, max_length: int | None = None, tokenizer_folder: Path | None = None
-) -> TextTokenizer:
-    """The tokenizer that `load_bilstm` gives the model; no weights are read.
-
-    Args:
-      folder: as in `load_bilstm`.
-      max_length: as in `load_bilstm`.
-      tokenizer_folder: as in `load_bilstm`.
+def load_tokenizer(tier: TierConfig) -> TextTokenizer:
+    """The tokenizer that `load` gives the model; no weights are read.
 
     Raises:
       FileNotFoundError: a file is missing; its path is in the message.
     """
-    backend = _read_tokenizer(folder, tokenizer_folder)
-    return _text_tokenizer(backend, _read_config(folder), max_length)
+    config = _read_config(Path(tier.source))
+    return _text_tokenizer(_read_tokenizer(tier), config, tier.max_length)
 
 
 def _read_config(folder: Path) -> BiLSTMConfig:
@@ -204,10 +204,12 @@ def _read_config(folder: Path) -> BiLSTMConfig:
     return BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
 
 
-def _read_tokenizer(folder: Path, tokenizer_folder: Path | None) -> Tokenizer:
-    path = (tokenizer_folder or folder) / "tokenizer.json"
+def _read_tokenizer(tier: TierConfig) -> Tokenizer:
+    path = Path(tier.tokenizer or tier.source) / "tokenizer.json"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: expected the tokenizer of {folder}, found no such file")
+        raise FileNotFoundError(
+            f"{path}: expected the tokenizer of {tier.source}, found no such file"
+        )
     return Tokenizer.from_file(str(path))
 
 

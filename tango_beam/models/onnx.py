@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from tango_beam import batching
-from tango_beam.models import encoders
-from tango_beam.models.base import Classifier
+from tango_beam.arrays import Float32, Int64
+from tango_beam.models import encoder_layers
+from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, padded_inputs
 
@@ -34,35 +34,43 @@ def is_installed() -> bool:
 
 
 class OnnxTransformer(Classifier):
-    """A sequence-classification transformer that ONNX Runtime computes.
+    """A sequence-classification transformer that ONNX Runtime computes, in fp32 or int8.
+
+    Int8: weights by channel, inputs by micro-batch, as `quantize_dynamic` does
+    (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
 
     Args:
-      model: in fp32, not packed; its weights are given up.
-      whole: products of eight by eight bits do not saturate here (`config.int8_is_whole`).
-      int8: weights by channel, inputs by micro-batch, as `quantize_dynamic` does
-        (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+      model: loaded in fp32; its precision says in what it is to be computed. Its weights are given
+        up.
+      saturates: sums of products of eight by eight bits saturate here
+        (`machine.int8_saturates`).
     """
 
-    device = "cpu"
-
-    def __init__(self, model: Transformer, *, int8: bool = False, whole: bool = True) -> None:
-        self.labels, self.tokenizer = model.labels, model.tokenizer
-        self.precision = "int8" if int8 else "fp32"
+    def __init__(self, model: Transformer, *, saturates: bool = False) -> None:
+        super().__init__(
+            model.labels,
+            model.tokenizer,
+            model.network,
+            precision=model.precision,
+            batch_tokens=model.batch_tokens,
+            threads=model.threads,
+        )
         self._segments = model.segments
         with tempfile.TemporaryDirectory() as folder:
             path = _export(model, Path(folder))
-            if int8:
-                path = _quantize(path, whole=whole)
+            if model.precision == "int8":
+                path = _quantize(path, saturates=saturates)
             self._session = _session(path)
         # A network that knows no segments has no such input, whatever its tokenizer says.
         self._names = {given.name for given in self._session.get_inputs()}
-        self.network = model.network.to("meta")  # to be counted, not called
 
-    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Cuts rows of these lengths into micro-batches of nearly one length."""
-        return batching.plan_batches(lengths, self.batch_tokens or 1 << 12, stretch=1.05)
+    usual_tokens = 1 << 12
 
-    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
+        """Micro-batches of nearly one length."""
+        return batching.plan_batches(lengths, budget, stretch=1.05)
+
+    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
         inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self._segments)
         given = {name: inputs[name] for name in inputs.keys() & self._names}
@@ -85,7 +93,7 @@ def _export(model: Transformer, folder: Path) -> Path:
     one = torch.ones(2, 9, dtype=torch.int64)
     given = {"input_ids": one, "attention_mask": one, "token_type_ids": one - 1}
     model.network.set_attn_implementation("eager")  # fused attention has no ONNX operator
-    encoders.shorten(model.network)
+    encoder_layers.shorten(model.network)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's, on constants that are constant here
         torch.onnx.export(
@@ -104,7 +112,7 @@ def _export(model: Transformer, folder: Path) -> Path:
     return path
 
 
-def _quantize(path: Path, *, whole: bool) -> Path:
+def _quantize(path: Path, *, saturates: bool) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     small = path.with_name("int8.onnx")
@@ -114,7 +122,7 @@ def _quantize(path: Path, *, whole: bool) -> Path:
             small,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=not whole,
+            reduce_range=saturates,
             op_types_to_quantize=["MatMul", "Gemm"],
         )
     return small
@@ -131,7 +139,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _session(path: Path) -> Any:
-    """A session whose calls take one thread each: `parallel` runs several at once."""
+    """A session whose calls take one thread each: `thread_pool` runs several at once."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from tango_beam.config import int8_is_whole
-from tango_beam.models import encoders
-from tango_beam.models.tokens import Tokens
-
-IntArray = npt.NDArray[np.int64]
+from tango_beam import batching, machine
+from tango_beam.arrays import Float32, Int64
+from tango_beam.config import TierConfig
+from tango_beam.models import encoder_layers, thread_pool
+from tango_beam.models.protocol import Classifier
+from tango_beam.models.tokens import TextTokenizer, Tokens
 
 _gelu_ = torch.ops.aten.gelu_
 # Activations by their names in a checkpoint: oneDNN's name, its variant, and torch's, in place.
@@ -34,7 +35,7 @@ _ACTIVATIONS: dict[str, tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]]
 
 # Tokens in a text up to which attention is plain products, in bf16.
 _SHORT = 128
-# Where the activations of `_ACTIVATIONS` have their minimum, or above it.
+# A lower bound of the outputs of the activations in `_ACTIVATIONS`.
 _LOWEST = -0.171
 
 
@@ -47,7 +48,9 @@ def fits(network: Any, *, int8: bool = False) -> bool:
     """
     if int8 and not _has_int8():
         return False
-    return encoders.known(network) and encoders.activation(network.config) in _ACTIVATIONS
+    return (
+        encoder_layers.known(network) and encoder_layers.activation(network.config) in _ACTIVATIONS
+    )
 
 
 class Product:
@@ -89,10 +92,10 @@ class Product:
                 states, self._weight, self._bias, *self._after
             )
         if self._int8 is not None:
-            found = self._int8(states)
+            product = self._int8(states)
         else:
-            found = functional.linear(states, self._weight, self._bias)
-        return self._activation(found) if self._activation else found
+            product = functional.linear(states, self._weight, self._bias)
+        return self._activation(product) if self._activation else product
 
 
 class _Int8Product:
@@ -113,7 +116,7 @@ class _Int8Product:
         rounded = (weight / self._scales[:, None]).round().to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         # Inputs are unsigned to oneDNN; where sums saturate, a bit of them is left out.
-        self._most, self._zero = (127, 128) if int8_is_whole() else (63, 64)
+        self._most, self._zero = (63, 64) if machine.int8_saturates() else (127, 128)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         states = states.float()
@@ -126,11 +129,22 @@ class _Int8Product:
         scaled = torch.mul(states, scale.reciprocal(), out=states if self._activated else None)
         # By way of int8, since torch takes ten times as long from float32 to uint8. Bytes wrap.
         rounded = scaled.round_().to(torch.int8).view(torch.uint8).add_(self._zero)
-        found = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1.0, self._zero, self._packed, self._scales, self._zeros, None, 1.0, 0,
-            torch.float32, "none", [], "",
-        )  # fmt: skip
-        return torch.addcmul(self._bias, found, scale, out=found)
+        sums = torch.ops.onednn.qlinear_pointwise(
+            rounded,
+            1.0,
+            self._zero,
+            self._packed,
+            self._scales,
+            self._zeros,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return torch.addcmul(self._bias, sums, scale, out=sums)
 
 
 @cache
@@ -138,10 +152,10 @@ def _has_int8() -> bool:
     """Whether int8 products on weights that are laid out work here (torch.compile's own, too)."""
     try:
         made = _Int8Product(torch.eye(16), torch.ones(16))
-        found = made(torch.full((2, 16), -3.0))
+        product = made(torch.full((2, 16), -3.0))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
-    return bool((found + 2).abs().max() < 0.1)
+    return bool((product + 2).abs().max() < 0.1)
 
 
 def quantized(network: Any) -> Any:
@@ -162,17 +176,17 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     try:
         weight = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16, dtype=dtype))
         ones = torch.ones(2, 16, dtype=dtype)
-        found = torch.ops.mkldnn._linear_pointwise(ones, weight, ones[0], "relu", [], "")
+        product = torch.ops.mkldnn._linear_pointwise(ones, weight, ones[0], "relu", [], "")
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
-    return bool((found == 2).all())
+    return bool((product == 2).all())
 
 
 class _Layer:
     """One layer's products and norms; the last one asks for its first tokens alone."""
 
     def __init__(self, layer: Any, activation: str, *, int8: bool, last: bool) -> None:
-        parts = encoders.parts(layer)
+        parts = encoder_layers.parts(layer)
         joint, asks = [parts.query, parts.key, parts.value], None
         if last:
             asks, joint = Product([parts.query], int8=int8), joint[1:]
@@ -187,12 +201,12 @@ class _Layer:
         self, states: torch.Tensor, first: torch.Tensor, heads: int
     ) -> tuple[torch.Tensor, ...]:
         """Queries, keys and values, shape [tokens, heads, width of a head]."""
-        found = self.joint(states)
+        joint = self.joint(states)
         shape = heads, states.shape[1] // heads
         if self.asks is None:
-            return found.view(len(found), 3, *shape).unbind(1)
+            return joint.view(len(joint), 3, *shape).unbind(1)
         query = self.asks(first).view(len(first), *shape)
-        return query, *found.view(len(found), 2, *shape).unbind(1)
+        return query, *joint.view(len(joint), 2, *shape).unbind(1)
 
 
 class PackedEncoder:
@@ -213,14 +227,14 @@ class PackedEncoder:
         config = network.config
         self._heads = int(config.num_attention_heads)
         self._first_position = 0
-        self._segments = type(network).__name__ != encoders.DISTILBERT
+        self._segments = type(network).__name__ != encoder_layers.DISTILBERT
         if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
             self._first_position = self._base.embeddings.padding_idx + 1
-        name, stack = encoders.activation(config), encoders.layers(network)
+        name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
         self._layers = [_Layer(layer, name, int8=int8, last=layer is stack[-1]) for layer in stack]
 
     @torch.inference_mode()
-    def __call__(self, tokens: Tokens, rows: IntArray, pad_id: int) -> npt.NDArray[np.float32]:
+    def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
         """Logits of some rows, float32, shape [rows, labels]."""
         lengths = np.maximum(tokens.lengths[rows], 1)
         order = np.argsort(lengths, kind="stable")
@@ -230,12 +244,12 @@ class PackedEncoder:
         for layer in self._layers:
             states = self._through(layer, states, groups, starts)
         logits = self._answer(states).float().numpy()
-        found = np.empty_like(logits)
-        found[order] = logits
-        return found
+        ordered = np.empty_like(logits)
+        ordered[order] = logits
+        return ordered
 
     def _embed(
-        self, tokens: Tokens, rows: IntArray, groups: list[tuple[slice, int]], pad_id: int
+        self, tokens: Tokens, rows: Int64, groups: list[tuple[slice, int]], pad_id: int
     ) -> torch.Tensor:
         ids, positions, segments = [], [], []
         for group, length in groups:
@@ -269,8 +283,8 @@ class PackedEncoder:
                 part[at].unflatten(0, (rows, -1)).transpose(1, 2)
                 for part, at in zip(projected, (asked, tokens, tokens), strict=True)
             )
-            found = _attention(query, key, value).transpose(1, 2)
-            attended[asked].view(found.shape).copy_(found)
+            mixed = _attention(query, key, value).transpose(1, 2)
+            attended[asked].view(mixed.shape).copy_(mixed)
             start = stop
         states = layer.merge_norm(layer.merge(attended).add_(asking))
         return layer.narrow_norm(layer.narrow(layer.widen(states)).add_(states))
@@ -278,7 +292,7 @@ class PackedEncoder:
     def _answer(self, first: torch.Tensor) -> torch.Tensor:
         """Logits from the states of the texts' first tokens, as each family's own head does."""
         network = self._network
-        if type(network).__name__ == encoders.DISTILBERT:
+        if type(network).__name__ == encoder_layers.DISTILBERT:
             return network.classifier(functional.relu(network.pre_classifier(first)))
         if type(network).__name__ == "BertForSequenceClassification":
             return network.classifier(self._base.pooler(first[:, None]))
@@ -299,12 +313,54 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> t
     return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, heads))
 
 
-def _groups(lengths: IntArray) -> Iterator[tuple[slice, int]]:
+def _groups(lengths: Int64) -> Iterator[tuple[slice, int]]:
     """Runs of one length: rows and the length."""
-    found, starts = np.unique(lengths, return_index=True)
-    for length, start, stop in zip(found, starts, [*starts[1:], len(lengths)], strict=True):
+    distinct, starts = np.unique(lengths, return_index=True)
+    for length, start, stop in zip(distinct, starts, [*starts[1:], len(lengths)], strict=True):
         yield slice(int(start), int(stop)), int(length)
 
 
 def _row(parts: list[npt.NDArray]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None]
+
+
+class PackedTransformer(Classifier):
+    """A transformer on a processor that answers without padding.
+
+    Args:
+      labels: the labels' names, in the order of the outputs.
+      tokenizer: makes the tokens.
+      network: gives up its weights; `fits` it.
+      tier: what the cascade says of it: batch_tokens, threads.
+      precision: `fp32`, `bf16` or `int8`.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        tokenizer: TextTokenizer,
+        network: Any,
+        tier: TierConfig,
+        precision: str,
+    ) -> None:
+        super().__init__(
+            labels,
+            tokenizer,
+            network,
+            precision=precision,
+            batch_tokens=tier.batch_tokens,
+            threads=tier.threads or 1,
+        )
+        self._encoder = PackedEncoder(network, int8=precision == "int8")
+
+    def padded(self, lengths: Int64) -> Int64:
+        """Tokens that rows of these lengths take in one micro-batch: their own."""
+        return np.maximum(lengths, 1)
+
+    def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
+        """Micro-batches of like lengths, as many as threads score side by side."""
+        return batching.plan_packed(lengths, budget, multiple=thread_pool.slots(threads))
+
+    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
+        """Logits for one micro-batch, float32, shape [rows, labels]."""
+        return self._encoder(tokens, rows, self.tokenizer.pad_id)

@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from tango_beam.models.words import Words, fits
+from tango_beam.arrays import Bool, Int32, Int64
+from tango_beam.models.word_cache import Words, fits
 
 # A text is cut to this many characters a token before it is tokenized. English runs at four to
 # five; a text that turns out to need more is tokenized again, whole.
@@ -31,20 +31,20 @@ class Tokens:
       second: int32, shape [rows]: where the second text of a pair starts; None for single texts.
     """
 
-    ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    truncated: npt.NDArray[np.bool_]
-    second: npt.NDArray[np.int32] | None = None
+    ids: Int32
+    offsets: Int64
+    truncated: Bool
+    second: Int32 | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Int64:
         """Tokens in each row, int64, shape [rows]."""
         return np.diff(self.offsets)
 
-    def padded(self, rows: npt.NDArray[np.int64], pad_id: int) -> npt.NDArray[np.int64]:
+    def padded(self, rows: Int64, pad_id: int) -> Int64:
         """The ids of some rows as one int64 matrix [rows, longest], padded on the right."""
         starts, lengths = self.offsets[rows], self.lengths[rows]
         column = np.arange(int(lengths.max(initial=1)))
@@ -54,7 +54,7 @@ class Tokens:
         flat = np.minimum(starts[:, None] + column, len(self.ids) - 1)
         return np.where(inside, self.ids[flat], pad_id).astype(np.int64)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Tokens:
+    def take(self, rows: Int64) -> Tokens:
         """The tokens of some rows."""
         lengths = self.lengths[rows]
         offsets = np.zeros(len(rows) + 1, np.int64)
@@ -136,16 +136,16 @@ class TextTokenizer:
                 encodings[row], cut[row] = again[0], False
         return self._pack(encodings, cut, paired=pairs is not None)
 
-    def _by_words(self, texts: pa.Array, short: pa.Array, cut: npt.NDArray[np.bool_]) -> Tokens:
+    def _by_words(self, texts: pa.Array, short: pa.Array, cut: Bool) -> Tokens:
         assert self._words is not None
-        found = Tokens(*self._words(short.cast(pa.string())))
+        tokens = Tokens(*self._words(short.cast(pa.string())))
         if not cut.any():
-            return found
-        whole = cut & (found.lengths < self.max_length)
+            return tokens
+        whole = cut & (tokens.lengths < self.max_length)
         again = Tokens(*self._words(texts.filter(pa.array(whole)).cast(pa.string())))
-        order = np.arange(len(found))
-        order[whole] = len(found) + np.arange(len(again))
-        joined = _joined(found, again).take(order)
+        order = np.arange(len(tokens))
+        order[whole] = len(tokens) + np.arange(len(again))
+        joined = _joined(tokens, again).take(order)
         return Tokens(joined.ids, joined.offsets, joined.truncated | (cut & ~whole))
 
     def plain(self) -> Tokenizer:
@@ -162,9 +162,9 @@ class TextTokenizer:
         inputs = texts.to_pylist()
         if pairs is not None:
             inputs = list(zip(inputs, pairs.to_pylist(), strict=True))
-        return self._backend.encode_batch_fast(inputs)  # no offsets, which nobody asks for
+        return self._backend.encode_batch_fast(inputs)  # it leaves out offsets, which are not used
 
-    def _pack(self, encodings: list, cut: npt.NDArray[np.bool_], paired: bool) -> Tokens:
+    def _pack(self, encodings: list, cut: Bool, paired: bool) -> Tokens:
         ids = [encoding.ids for encoding in encodings]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=offsets[1:])
@@ -197,7 +197,7 @@ def _cut_long(texts: pa.Array, limit: int) -> pa.Array:
     return pc.if_else(long, heads, texts)
 
 
-def _changed(texts: pa.Array, cut: pa.Array | None) -> npt.NDArray[np.bool_]:
+def _changed(texts: pa.Array, cut: pa.Array | None) -> Bool:
     if cut is texts or cut is None:
         return np.zeros(len(texts), bool)
     changed = pc.not_equal(pc.binary_length(texts), pc.binary_length(cut))

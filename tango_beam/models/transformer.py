@@ -8,77 +8,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tango_beam import batching
-from tango_beam.models import encoders, packed, parallel
-from tango_beam.models.base import Classifier
+from tango_beam.arrays import Float32, Int64
+from tango_beam.config import Compute, TierConfig
+from tango_beam.models import encoder_layers, packed
+from tango_beam.models.checkpoints import readable_length, refuse_other_tasks
+from tango_beam.models.packed import PackedTransformer
+from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
-
-# Tokenizers that state no limit state this or more (transformers' VERY_LARGE_INTEGER is 1e30).
-_UNLIMITED = 1_000_000
 
 
 class Transformer(Classifier):
-    """A sequence-classification transformer with its tokenizer, ready to answer."""
+    """A sequence-classification transformer as transformers computes it; it can be trained.
+
+    Args:
+      network: a model of transformers.
+      tokenizer: a fast tokenizer of transformers.
+      tier: what the cascade says of it: max_length, batch_tokens, threads.
+      compute: device and precision, both settled.
+    """
 
     def __init__(
         self,
         network: Any,
         tokenizer: Any,
-        *,
-        device: str = "cpu",
-        precision: str = "fp32",
-        max_length: int | None = None,
+        tier: TierConfig | None = None,
+        compute: Compute = Compute("cpu", "fp32"),  # noqa: B008 - frozen
     ) -> None:
-        config = network.config
+        tier, config = tier or TierConfig(""), network.config
+        super().__init__(
+            tuple(config.id2label[index] for index in range(config.num_labels)),
+            _text_tokenizer(config, tokenizer, tier.max_length),
+            network,
+            device=compute.device,
+            precision=compute.precision,
+            batch_tokens=tier.batch_tokens,
+            threads=tier.threads or 1,
+        )
         self.backend = tokenizer
-        self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
-        self.tokenizer = _text_tokenizer(config, tokenizer, max_length)
         self.segments = "token_type_ids" in tokenizer.model_input_names
-        self.device, self.precision = device, precision
-        self.network = network.to(device).eval()
-        self._parameters = super().parameters
-        self._packed: packed.PackedEncoder | None = None
-
-    @property
-    def parameters(self) -> int:
-        """How many parameters the network has."""
-        return self._parameters
-
-    def pack(self) -> None:
-        """Makes the model ready to answer, and no more to train or save.
-
-        On a processor it answers without padding, where it can, and in int8 if it was asked for.
-        """
-        int8 = self.precision == "int8"
-        if self.device == "cpu" and packed.fits(self.network, int8=int8):
-            self._packed = packed.PackedEncoder(self.network, int8=int8)
-            return
-        encoders.shorten(self.network)
-        if int8:
-            self.network = packed.quantized(self.network)
-
-    def padded(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Tokens that rows of these lengths take in one micro-batch."""
-        return np.maximum(lengths, 1) if self._packed else super().padded(lengths)
-
-    def plan(self, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        usual = 1 << 16 if self.device == "cuda" else 1 << 12
-        # What int8 adds to a product is passes over its inputs and outputs, which then fit a cache.
-        usual = 1 << 10 if self.precision == "int8" else usual
-        budget = self.batch_tokens or usual
-        if self._packed:
-            return batching.plan_packed(lengths, budget, multiple=parallel.slots(self.threads))
-        return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
+        self.network = network.to(compute.device).eval()
 
     @torch.inference_mode()
-    def forward(self, tokens: Tokens, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        if self._packed:
-            return self._packed(tokens, rows, self.tokenizer.pad_id)
+    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
+        """Logits for one micro-batch, float32, shape [rows, labels]."""
         inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self.segments)
         if inputs["attention_mask"].all():
             del inputs["attention_mask"]
@@ -86,22 +62,14 @@ class Transformer(Classifier):
         return self.network(**tensors).logits.float().cpu().numpy()
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer.
-
-        Raises:
-          ValueError: a model that was packed.
-        """
-        if self._packed:
-            raise ValueError("expected a model that was loaded to be trained, found a packed one")
+        """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer."""
         kept = self.network.dtype
         self.network.to(dtype).save_pretrained(folder)
         self.network.to(kept)
         self.backend.save_pretrained(folder)
 
 
-def padded_inputs(
-    tokens: Tokens, rows: npt.NDArray[np.int64], pad_id: int, segments: bool
-) -> dict[str, npt.NDArray[np.int64]]:
+def padded_inputs(tokens: Tokens, rows: Int64, pad_id: int, segments: bool) -> dict[str, Int64]:
     """What a network is called with, by name: int64, shape [rows, longest].
 
     Args:
@@ -121,48 +89,29 @@ def padded_inputs(
     return inputs
 
 
-def readable_length(config: Any, tokenizer: Any) -> int:
-    """The most tokens that both the tokenizer and the model's position embeddings allow."""
-    limits = [getattr(config, "max_position_embeddings", None), tokenizer.model_max_length]
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and limits[0]:
-        limits[0] -= 2  # positions start behind the padding index
-    known = [int(limit) for limit in limits if limit and limit < _UNLIMITED]
-    return min(known, default=512)
-
-
-def load_transformer(
-    source: str,
-    *,
-    device: str = "cpu",
-    precision: str = "fp32",
-    max_length: int | None = None,
-    revision: str | None = None,
-) -> Transformer:
+def load(tier: TierConfig, compute: Compute) -> Transformer:
     """Loads a checkpoint from a folder or a hub id, safetensors only, no remote code.
 
     Args:
-      source: folder, or hub id.
-      device: `cpu` or `cuda`.
-      precision: `fp32` or `bf16`, in which the weights are kept and computed; with `int8` the
-        linear layers are, and the rest is fp32.
-      max_length: reads fewer tokens than the checkpoint allows; never more.
-      revision: commit of a hub id; the newest by default.
+      tier: its source is a folder of this machine or a hub id, with the revision of a hub id; a
+        larger max_length than the checkpoint's is passed over.
+      compute: device and precision, both settled. Weights are kept and computed in bf16 or fp32;
+        with int8 the linear layers are quantized later, and the rest is fp32.
 
     Raises:
       ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
         are missing (it was never fine-tuned), or no tokenizer.
       OSError: no such folder or id, or no safetensors file there.
     """
-    at = {"revision": revision} if revision else {}
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
-    refuse_other_tasks(source, config)
-    tokenizer = read_tokenizer(source, **at)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    at = _revision(tier)
+    config = AutoConfig.from_pretrained(tier.source, trust_remote_code=False, **at)
+    refuse_other_tasks(tier.source, config)
+    tokenizer = read_tokenizer(tier.source, **at)
     with _no_progress_bar():
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            source,
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            tier.source,
             config=config,
-            dtype=dtype,
+            dtype=torch.bfloat16 if compute.precision == "bf16" else torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -171,9 +120,30 @@ def load_transformer(
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])
         raise ValueError(
-            f"{source}: expected a fine-tuned classifier, found no weights for {missing}"
+            f"{tier.source}: expected a fine-tuned classifier, found no weights for {missing}"
         )
-    return Transformer(model, tokenizer, device=device, precision=precision, max_length=max_length)
+    return Transformer(network, tokenizer, tier, compute)
+
+
+def to_answer(model: Transformer) -> Transformer | PackedTransformer:
+    """The fastest model with the same answers; it takes over the weights, and is not to be trained.
+
+    On a processor it answers without padding, where it can, and in int8 if it was asked for.
+    """
+    int8 = model.precision == "int8"
+    if model.device == "cpu" and packed.fits(model.network, int8=int8):
+        tier = TierConfig("", batch_tokens=model.batch_tokens, threads=model.threads)
+        return PackedTransformer(
+            model.labels, model.tokenizer, model.network, tier, model.precision
+        )
+    encoder_layers.shorten(model.network)
+    if int8:
+        model.network = packed.quantized(model.network)
+    return model
+
+
+def _revision(tier: TierConfig) -> dict[str, str]:
+    return {"revision": tier.revision} if tier.revision else {}
 
 
 @contextmanager
@@ -188,22 +158,15 @@ def _no_progress_bar() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_tokenizer(
-    source: str, *, max_length: int | None = None, revision: str | None = None
-) -> TextTokenizer:
-    """The tokenizer that `load_transformer` gives the model; no weights are read.
-
-    Args:
-      source: as in `load_transformer`.
-      max_length: as in `load_transformer`.
-      revision: as in `load_transformer`.
+def load_tokenizer(tier: TierConfig) -> TextTokenizer:
+    """The tokenizer that `load` gives the model; no weights are read.
 
     Raises:
       ValueError: no tokenizer that fits; OSError: no such folder or id.
     """
-    at = {"revision": revision} if revision else {}
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False, **at)
-    return _text_tokenizer(config, read_tokenizer(source, **at), max_length)
+    at = _revision(tier)
+    config = AutoConfig.from_pretrained(tier.source, trust_remote_code=False, **at)
+    return _text_tokenizer(config, read_tokenizer(tier.source, **at), tier.max_length)
 
 
 def _text_tokenizer(config: Any, tokenizer: Any, max_length: int | None) -> TextTokenizer:
@@ -227,15 +190,3 @@ def read_tokenizer(source: str, **at: str) -> Any:
             f"{source}: expected a tokenizer (tokenizer.json, say), found special tokens only"
         )
     return tokenizer
-
-
-def refuse_other_tasks(source: str, config: Any) -> None:
-    """Raises ValueError for a checkpoint that does not answer with one of two or more labels."""
-    kind = config.problem_type
-    if kind in ("regression", "multi_label_classification"):
-        raise ValueError(f"{source}: expected a single-label classifier, found problem_type {kind}")
-    if config.num_labels < 2:
-        raise ValueError(
-            f"{source}: expected a classifier of two or more labels, found "
-            f"{config.num_labels} (a regression head)"
-        )

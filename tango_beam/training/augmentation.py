@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tango_beam.training.options import AUGMENTATIONS
+
 Words = list[str]
 MASKED_SHARE = 0.15
 
@@ -43,9 +45,7 @@ def join(rows: Sequence[Words], rng: np.random.Generator) -> Words:
 
 
 KINDS: Mapping[str, Callable[[Sequence[Words], np.random.Generator], Words]] = {
-    "mask": mask,
-    "ngram": ngram,
-    "join": join,
+    name: kind for name, kind in zip(AUGMENTATIONS, (mask, ngram, join), strict=True)
 }
 
 

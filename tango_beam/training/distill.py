@@ -8,26 +8,153 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
+from tango_beam.answers import Decoder
+from tango_beam.arrays import Float32, Int64
+from tango_beam.cascade_directory import save_cascade
+from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.errors import RefusedError
+from tango_beam.guarantees.thresholds import threshold_for_agreement
+from tango_beam.guarantees.tier_answers import TierAnswers
+from tango_beam.io.labelled import LabelledTexts
+from tango_beam.local_output import check_local_output
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import schedule, vocabulary
-from tango_beam.training.settings import DistillConfig
+from tango_beam.training import inputs, loop, model_card, texts, vocabulary
+from tango_beam.training.options import DistillOptions
 
 logger = logging.getLogger(__name__)
 
 # Spread of a fresh embedding; vectors that start from elsewhere are brought to it.
 EMBEDDING_SPREAD = 0.3
+
+
+def run(options: DistillOptions, command: str) -> dict[str, float]:
+    """Labels the texts, trains the student, writes it with its card; returns its scores.
+
+    Args:
+      options: see `DistillOptions`.
+      command: for the card.
+
+    Raises:
+      RefusedError: before any training; says what does not fit.
+    """
+    folder = check_local_output(options.output)
+    teacher = inputs.load_teacher(options.teacher, options.max_length)
+    data = inputs.read_data(options, teacher.labels)
+    rows, used = _texts(options, data.train)
+    student = _student(options, teacher, rows)
+    logger.info("%s texts to distil on", f"{len(rows):,}")
+    logits = logits_of(teacher, rows)
+    compare = _comparison(teacher, data.held_out) if options.held_out else None
+
+    def rank(current: BiLSTM) -> dict[str, float]:
+        return _tier_scores(compare(current), "held-out") if compare else {}
+
+    history = distill(student, rows, logits, options, rank)
+    scores, threshold = rank(student), None
+    shared = bool(options.cascade) and options.student == "pieces"
+    dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
+    student.save(folder, dtype, tokenizer=not shared)
+    if compare:
+        tiers = compare(student)
+        agrees = tiers.answers[0] == tiers.last
+        threshold = threshold_for_agreement(tiers.confidences[0], agrees, options.agreement)
+        scores |= {"threshold": threshold, **_cascade_scores(tiers, threshold, "held-out")}
+    if data.dev:
+        tiers = _comparison(teacher, data.dev)(student)
+        scores |= _tier_scores(tiers, "dev")
+        scores |= {} if threshold is None else _cascade_scores(tiers, threshold, "dev")
+    used += model_card.scored_rows(options, data.dev)
+    about = f"A first tier distilled from {options.teacher} ({options.student})."
+    settings = {**asdict(options), **asdict(student.config)}
+    model_card.write(folder, folder.name, about, command, used, scores, history, settings)
+    if options.cascade and threshold is not None:
+        _save_cascade(options, threshold, teacher.labels, shared)
+    return scores
+
+
+def _texts(options: DistillOptions, train: LabelledTexts) -> tuple[list[str], list[dict[str, Any]]]:
+    return texts.gather(
+        train.texts.to_pylist(),
+        options.train,
+        options.unlabeled,
+        text_column=options.text_column,
+        kinds=options.kinds,
+        augmented=options.augmented,
+        seed=options.seed,
+    )
+
+
+def _student(options: DistillOptions, teacher: Transformer, rows: list[str]) -> BiLSTM:
+    shape = options.shape(teacher.labels)
+    if options.student == "words":
+        return words_student(rows, shape, options.seed, options.vectors)
+    widest = min(teacher.network.get_input_embeddings().weight.shape)
+    if shape.embedding_size > widest:
+        raise RefusedError(
+            f"--embedding_size: expected at most the teacher's {widest}, found "
+            f"{shape.embedding_size}"
+        )
+    return pieces_student(teacher, shape, options.seed)
+
+
+def _comparison(teacher: Transformer, data: LabelledTexts) -> Callable[[BiLSTM], TierAnswers]:
+    """Compares students with their teacher on labelled texts; the teacher answers them once."""
+    taught = logits_of(teacher, data.texts).argmax(axis=1)
+
+    def compare(student: BiLSTM) -> TierAnswers:
+        logits = logits_of(student, data.texts)
+        answers = logits.argmax(axis=1), taught
+        return TierAnswers((Decoder().confidences(logits),), answers, data.targets)
+
+    return compare
+
+
+def _tier_scores(tiers: TierAnswers, where: str) -> dict[str, float]:
+    first, second = tiers.answers
+    return {
+        f"accuracy of the first tier, {where}": float((first == tiers.truth).mean()),
+        f"accuracy of the second tier, {where}": float((second == tiers.truth).mean()),
+        f"agreement of both, {where}": float((first == second).mean()),
+    }
+
+
+def _cascade_scores(tiers: TierAnswers, threshold: float, where: str) -> dict[str, float]:
+    answers, tier = tiers.cascaded((threshold,))
+    return {
+        f"agreement of cascade and second tier, {where}": float((answers == tiers.last).mean()),
+        f"escalation rate, {where}": float((tier > 1).mean()),
+        f"accuracy of the cascade, {where}": float((answers == tiers.truth).mean()),
+    }
+
+
+def _save_cascade(
+    options: DistillOptions, threshold: float, labels: tuple[str, ...], shared: bool
+) -> None:
+    student, teacher = Path(options.output).resolve(), Path(options.teacher).resolve()
+    first = TierConfig(
+        str(student),
+        threshold=threshold,
+        max_length=options.max_length,
+        tokenizer=str(teacher) if shared else None,
+        batch_rows=16_384,
+    )
+    second = TierConfig(str(teacher), max_length=options.max_length, batch_rows=4096)
+    cascade = CascadeConfig((first, second), labels, options.cascade or "", pair=False)
+    save_cascade(cascade, student.parent)
 
 
 def pieces_student(teacher: Transformer, config: BiLSTMConfig, seed: int) -> BiLSTM:
@@ -58,8 +185,8 @@ def words_student(
     with torch.no_grad():
         torch.nn.init.normal_(network.embedding.weight, std=EMBEDDING_SPREAD)
         if vectors:
-            ids, found = vocabulary.word_vectors(vectors, tokenizer, config.embedding_size)
-            scaled = torch.from_numpy(found * (EMBEDDING_SPREAD / found.std()))
+            ids, known = vocabulary.word_vectors(vectors, tokenizer, config.embedding_size)
+            scaled = torch.from_numpy(known * (EMBEDDING_SPREAD / known.std()))
             network.embedding.weight[torch.from_numpy(ids)] = scaled
             logger.info("%d of %d words start from %s", len(ids), config.vocabulary_size, vectors)
     return BiLSTM(config, network, tokenizer)
@@ -67,66 +194,49 @@ def words_student(
 
 def distill(
     student: BiLSTM,
-    texts: list[str],
-    teacher_logits: npt.NDArray[np.float32],
-    config: DistillConfig,
-    rank: Callable[[BiLSTM], dict[str, float]] | None = None,
+    rows: list[str],
+    teacher_logits: Float32,
+    options: DistillOptions,
+    rank: Callable[[BiLSTM], dict[str, float]],
 ) -> list[dict[str, float]]:
     """Trains a student in place on the teacher's logits.
 
     Args:
       student: from `pieces_student` or `words_student`.
-      texts: labelled, unlabelled and augmented ones alike.
+      rows: labelled, unlabelled and augmented texts alike.
       teacher_logits: float32, shape [rows, labels].
-      config: see `DistillConfig`.
-      rank: called after every epoch; returns scores to log.
+      options: see `DistillOptions`.
+      rank: called after every epoch with the student; returns scores to log.
 
     Returns:
       One dict an epoch: its mean loss and what `rank` said.
     """
-    rng = np.random.default_rng(config.seed)
-    torch.manual_seed(config.seed)
-    tokens = _tokenize(student, texts)
-    goal = torch.from_numpy(teacher_logits)
+    rng = np.random.default_rng(options.seed)
+    torch.manual_seed(options.seed)
+    tokens, goal = _tokenize(student, rows), torch.from_numpy(teacher_logits)
     usable = np.flatnonzero(tokens.lengths > 0)
     lengths = tokens.lengths[usable]
-    plans = [
+    epochs = [
         [
-            usable[rows]
-            for rows in schedule.epoch_batches(lengths, config.batch_size, rng, exact=True)
+            usable[batch]
+            for batch in loop.epoch_batches(lengths, options.batch_size, rng, exact=True)
         ]
-        for _ in range(config.epochs)
+        for _ in range(options.epochs)
     ]
-    steps, step = sum(map(len, plans)), 0
-    optimizer = schedule.optimizer(student.network, config.learning_rate, config.weight_decay)
-    history = []
-    for epoch, plan in enumerate(plans, start=1):
-        student.network.train()
-        total = 0.0
-        for rows in schedule.logged(plan, f"epoch {epoch} of {config.epochs}"):
-            rate = config.learning_rate * schedule.linear_decay(step, steps, config.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            ids = torch.from_numpy(tokens.padded(rows, student.config.pad_id))
-            loss = functional.mse_loss(student.network(ids), goal[rows])
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(student.network.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            total += float(loss.detach()) * len(rows)
-            step += 1
-        student.network.eval()
-        scores = {"epoch": epoch, "loss": total / len(usable)}
-        scores |= rank(student) if rank else {}
-        logger.info("%s", {name: round(value, 4) for name, value in scores.items()})
-        history.append(scores)
-    return history
+
+    def loss(batch: Int64) -> torch.Tensor:
+        ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
+        return functional.mse_loss(student.network(ids), goal[batch])
+
+    return loop.train(
+        student.network, epochs, options, loss, per_row=True, rank=lambda: rank(student)
+    )
 
 
-def _tokenize(student: BiLSTM, texts: list[str], window: int = 65_536) -> Tokens:
+def _tokenize(student: BiLSTM, rows: list[str], window: int = 65_536) -> Tokens:
     """Tokens of many texts; windows keep the tokenizer's own objects few."""
     parts = [
-        student.tokenize(pa.array(texts[at : at + window])) for at in range(0, len(texts), window)
+        student.tokenize(pa.array(rows[at : at + window])) for at in range(0, len(rows), window)
     ]
     lengths = np.concatenate([part.lengths for part in parts])
     return Tokens(

@@ -1,48 +1,99 @@
-"""Fine-tunes a Hugging Face encoder into a second tier."""
+"""Fine-tunes a Hugging Face encoder into a second tier with its card."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch.nn import functional
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from tango_beam.models.bulk import logits_of
+from tango_beam.arrays import Float32, Int64
+from tango_beam.config import TierConfig
+from tango_beam.io.labelled import LabelledTexts
+from tango_beam.local_output import check_local_output
+from tango_beam.models.checkpoints import readable_length, refuse_unreadable
+from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer, read_tokenizer, readable_length
-from tango_beam.training import schedule, vocabulary
-from tango_beam.training.corpora import Labelled
-from tango_beam.training.settings import FinetuneConfig
-
-logger = logging.getLogger(__name__)
+from tango_beam.models.transformer import Transformer, read_tokenizer
+from tango_beam.training import inputs, loop, model_card, texts, vocabulary
+from tango_beam.training.options import FinetuneOptions
 
 
-def start(
-    encoder: str, labels: tuple[str, ...], config: FinetuneConfig, *, drop_unused: bool = False
-) -> Transformer:
+def run(options: FinetuneOptions, command: str) -> dict[str, float]:
+    """Trains, scores and saves a second tier; returns its scores.
+
+    With teachers, the texts are labelled by them and the labels are not used for training.
+
+    Args:
+      options: see `FinetuneOptions`.
+      command: for the card.
+
+    Raises:
+      RefusedError: before any training; says what does not fit.
+    """
+    folder = check_local_output(options.output)
+    data = inputs.read_data(options)
+    with inputs.naming("--encoder", options.encoder):
+        refuse_unreadable(options.encoder)
+        model = start(options, data.train.labels)
+    used = [model_card.data_row(options.train, len(data.train), "train")]
+    rows = data.train.texts.to_pylist()
+    goal: Int64 | Float32 = data.train.targets
+    if options.teacher:
+        rows, goal, used = _taught(options, data.train)
+
+    def rank(current: Transformer) -> dict[str, float]:
+        if not options.held_out:
+            return {}
+        return {"accuracy, held-out sentences": accuracy(current, data.held_out)}
+
+    history = fine_tune(model, rows, goal, options, rank)
+    model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
+    scores = rank(model)
+    if data.dev:
+        scores["accuracy, dev"] = accuracy(model, data.dev)
+    used += model_card.scored_rows(options, data.dev)
+    about = options.about or f"A second tier, fine-tuned from {options.encoder}."
+    settings = asdict(options)
+    model_card.write(folder, folder.name, about, command, used, scores, history, settings)
+    return scores
+
+
+def _taught(
+    options: FinetuneOptions, train: LabelledTexts
+) -> tuple[list[str], Float32, list[dict[str, Any]]]:
+    """Texts with the teachers' mean logits, and where the texts come from."""
+    teachers = inputs.load_teachers(options.teacher, train.labels, options.max_length)
+    gathered, used = texts.gather(
+        train.texts.to_pylist(),
+        options.train,
+        options.unlabeled,
+        text_column=options.text_column,
+        unlabeled_rows=options.unlabeled_rows,
+        seed=options.seed,
+    )
+    return gathered, texts.teach(teachers, gathered, train.labels), used
+
+
+def start(options: FinetuneOptions, labels: tuple[str, ...]) -> Transformer:
     """An encoder with a classification head, in float32.
 
     Args:
-      encoder: folder or Hugging Face id; a head for as many labels is kept, else a new one made.
+      options: name the encoder, a folder or Hugging Face id. Its head is kept if it has the same
+        number of labels; otherwise it gets a new one.
       labels: the labels' names.
-      config: seed and max_length are read.
-      drop_unused: leaves out the word pieces that no text ever gives, and their embeddings.
 
     Raises:
       ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
     """
-    torch.manual_seed(config.seed)
+    torch.manual_seed(options.seed)
     network, report = AutoModelForSequenceClassification.from_pretrained(
-        encoder,
+        options.encoder,
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
@@ -52,15 +103,15 @@ def start(
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    _refuse_misfits(encoder, network.base_model_prefix, report["mismatched_keys"])
-    tokenizer = read_tokenizer(encoder)
-    if drop_unused:
+    _refuse_misfits(options.encoder, network.base_model_prefix, report["mismatched_keys"])
+    tokenizer = read_tokenizer(options.encoder)
+    if options.drop_unused:
         tokenizer = _without_unused(network, tokenizer)
-    return Transformer(network, tokenizer, max_length=config.max_length)
+    return Transformer(network, tokenizer, TierConfig("", max_length=options.max_length))
 
 
 def _refuse_misfits(encoder: str, body: str, mismatched: Iterable[Any]) -> None:
-    """Weights of another shape may be a head's, for other labels; the body's must fit."""
+    """A head for other labels may have another shape; the body's weights must fit."""
     names = [entry if isinstance(entry, str) else entry[0] for entry in mismatched]
     misfits = sorted(name for name in names if name.startswith(f"{body}."))
     if misfits:
@@ -90,55 +141,39 @@ def _without_unused(network: Any, tokenizer: Any) -> Any:
 
 def fine_tune(
     model: Transformer,
-    train: Labelled,
-    config: FinetuneConfig,
-    targets: npt.NDArray[np.float32] | None = None,
-    rank: Any = None,
+    rows: list[str],
+    goal: Int64 | Float32,
+    options: FinetuneOptions,
+    rank: Callable[[Transformer], dict[str, float]],
 ) -> list[dict[str, float]]:
     """Trains in place with cross entropy, or with squared error where teacher logits are given.
 
     Args:
       model: from `start`.
-      train: texts and labels.
-      config: see `FinetuneConfig`.
-      targets: teacher logits, float32, shape [rows, labels]; the labels are then not used.
-      rank: called after every epoch with (epoch, model); returns a dict of scores to log.
+      rows: texts.
+      goal: index of the right label, int64, shape [rows]; or teacher logits, float32, shape
+        [rows, labels].
+      options: see `FinetuneOptions`.
+      rank: called after every epoch with the model; returns scores to log.
 
     Returns:
       One dict an epoch: its mean loss and what `rank` said.
     """
-    rng = np.random.default_rng(config.seed)
-    torch.manual_seed(config.seed)
-    tokens = model.tokenize(pa.array(train.texts))
-    goal = torch.from_numpy(train.targets if targets is None else targets)
-    lengths = tokens.lengths
-    plans = [schedule.epoch_batches(lengths, config.batch_size, rng) for _ in range(config.epochs)]
-    steps, step = sum(map(len, plans)), 0
-    optimizer = schedule.optimizer(model.network, config.learning_rate, config.weight_decay)
-    mean = _RunningMean(model.network, config.average) if config.average else None
-    history = []
-    for epoch, plan in enumerate(plans, start=1):
-        model.network.train()
-        losses = []
-        for rows in schedule.logged(plan, f"epoch {epoch} of {config.epochs}"):
-            rate = config.learning_rate * schedule.linear_decay(step, steps, config.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = _loss(model, tokens, rows, goal[rows], config)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if mean:
-                mean.update(step)
-            losses.append(float(loss.detach()))
-            step += 1
-        model.network.eval()
-        scores = {"epoch": epoch, "loss": float(np.mean(losses))}
-        if rank:
-            scores |= mean.apply(lambda: rank(model)) if mean else rank(model)
-        logger.info("%s", {name: round(value, 4) for name, value in scores.items()})
-        history.append(scores)
+    rng = np.random.default_rng(options.seed)
+    torch.manual_seed(options.seed)
+    tokens, aim = model.tokenize(pa.array(rows)), torch.from_numpy(goal)
+    epochs = [
+        loop.epoch_batches(tokens.lengths, options.batch_size, rng) for _ in range(options.epochs)
+    ]
+    mean = _RunningMean(model.network, options.average) if options.average else None
+    history = loop.train(
+        model.network,
+        epochs,
+        options,
+        lambda batch: _loss(model, tokens, batch, aim[batch], options),
+        after_step=mean.update if mean else lambda step: None,
+        rank=lambda: mean.apply(lambda: rank(model)) if mean else rank(model),
+    )
     if mean:
         mean.keep()
     return history
@@ -147,19 +182,19 @@ def fine_tune(
 def _loss(
     model: Transformer,
     tokens: Tokens,
-    rows: npt.NDArray[np.int64],
+    rows: Int64,
     goal: torch.Tensor,
-    config: FinetuneConfig,
+    options: FinetuneOptions,
 ) -> torch.Tensor:
     ids = torch.from_numpy(tokens.padded(rows, model.tokenizer.pad_id))
     lengths = torch.from_numpy(tokens.lengths[rows])
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    bf16 = config.precision == "bf16"
+    bf16 = options.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         logits = model.network(input_ids=ids, attention_mask=mask).logits
     if goal.is_floating_point():
         return functional.mse_loss(logits.float(), goal)
-    return functional.cross_entropy(logits.float(), goal, label_smoothing=config.smoothing)
+    return functional.cross_entropy(logits.float(), goal, label_smoothing=options.smoothing)
 
 
 class _RunningMean:
@@ -172,7 +207,7 @@ class _RunningMean:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        # A young mean follows faster, else it would drag the first weights along.
+        # At first the mean follows faster: it must forget the weights that it began with.
         decay = min(self._decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(self._mean, [p.detach() for p in self._weights], 1 - decay)
 
@@ -196,6 +231,6 @@ class _RunningMean:
         self._swap()
 
 
-def accuracy(model: Any, data: Labelled) -> float:
+def accuracy(model: Transformer, data: LabelledTexts) -> float:
     """Share of rows whose best label is the right one, 0 to 1."""
     return float((logits_of(model, data.texts).argmax(axis=1) == data.targets).mean())

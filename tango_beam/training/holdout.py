@@ -11,22 +11,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Row numbers, int64, ascending. Rows in neither lie inside a held-out sentence.
+    """Row numbers, int64, ascending. Rows that are in neither lie inside a held-out sentence.
 
     Attributes:
       train: rows to train on.
       held_out: whole sentences to choose seed, epochs and threshold on.
     """
 
-    train: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
+    train: Int64
+    held_out: Int64
 
 
 Words = tuple[str, ...]
@@ -47,7 +47,7 @@ def _lengths(rows: Collection[Words]) -> list[int]:
     return sorted({len(words) for words in rows})
 
 
-def whole_sentences(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+def whole_sentences(texts: Sequence[str]) -> Int64:
     """Rows whose words are not a run of the words of any longer row; of equal rows, the first.
 
     Args:
@@ -63,7 +63,7 @@ def whole_sentences(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     lengths = _lengths(first)
     inside: set[Words] = set()
     for words in sorted(first, key=len, reverse=True):
-        if words not in inside:  # what lies in an inner row lies in the outer one too
+        if words not in inside:  # a row inside an inner row is inside the outer one too
             inside |= _rows_inside(words, first, lengths) - {words}
     return np.array([index for words, index in first.items() if words and words not in inside])
 

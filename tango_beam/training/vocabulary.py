@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
-from tango_beam.training.corpora import read_columns
+from tango_beam.training.texts import read_columns
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
 
-def without_unused(tokenizer: Tokenizer) -> tuple[Tokenizer, npt.NDArray[np.int64]]:
+def without_unused(tokenizer: Tokenizer) -> tuple[Tokenizer, Int64]:
     """A WordPiece tokenizer without its `[unusedN]` pieces, which no text ever gives.
 
     Returns:
@@ -68,9 +68,7 @@ def word_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     return tokenizer
 
 
-def word_vectors(
-    path: str, tokenizer: Tokenizer, width: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def word_vectors(path: str, tokenizer: Tokenizer, width: int) -> tuple[Int64, Float32]:
     """Pretrained vectors (GloVe) of the words that a tokenizer knows.
 
     Args:

@@ -1,1 +1,1 @@
-"""What a tier computes in, and how much of it at a time, found by measuring."""
+"""Finds by measuring in what each tier computes fastest, and how much of it at a time."""

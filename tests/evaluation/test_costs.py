@@ -7,7 +7,7 @@ from hypothesis import given
 
 from tango_beam.evaluation import costs
 from tango_beam.evaluation.costs import CostCurve, Stage
-from tango_beam.evaluation.labelled import LabelledTexts
+from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models.tokens import Tokens
 
 
@@ -24,7 +24,7 @@ class Clock:
 class FakeModel:
     """Takes a second a token to score and a tenth of one to tokenize; a text is its length."""
 
-    device, threads = "cpu", 1
+    device, threads, labels = "cpu", 1, ("a",)
 
     def __init__(self, clock, seconds):
         self.clock, self.seconds, self.seen = clock, seconds, 0
@@ -43,9 +43,6 @@ class FakeModel:
         self.seen += len(rows)
         return rows
 
-    def decode(self, outputs):
-        return outputs
-
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -58,14 +55,21 @@ LENGTHS = np.array([9, 2, 5, 7, 1, 3, 8, 4, 6, 10, 2, 3, 4, 5, 6, 7, 8, 9, 1, 20
 
 
 def cascade(clock, *, takes_tokens, reached=None):
-    texts = LabelledTexts(pa.array([str(n) for n in LENGTHS]), None, np.zeros(20, np.int64))
+    texts = LabelledTexts(pa.array([str(n) for n in LENGTHS]), None, np.zeros(20, np.int64), ("a",))
     everyone = np.ones(20, bool)
     models = [
         FakeModel(clock, seconds) for seconds in (0.5, 3.0, 10.0)[: 2 if reached is None else 3]
     ]
     reaching = [everyone, everyone, reached]
     stages = [
-        Stage(model, 4, model.tokenize(texts.texts), takes_tokens and number > 0, reaching[number])
+        Stage(
+            model,
+            lambda outputs, labels: outputs,
+            4,
+            model.tokenize(texts.texts),
+            takes_tokens and number > 0,
+            reaching[number],
+        )
         for number, model in enumerate(models)
     ]
     return stages, texts

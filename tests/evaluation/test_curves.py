@@ -175,8 +175,11 @@ def test_corrections_by_hand():
     assert found.rows.tolist() == [2, 3]
     counts = dict(zip(corrections.KINDS, found.counts.tolist(), strict=True))
     assert counts == {
-        "corrected": [1, 0], "introduced": [1, 0], "both_wrong": [0, 1], "both_right": [0, 2],
-    }  # fmt: skip
+        "corrected": [1, 0],
+        "introduced": [1, 0],
+        "both_wrong": [0, 1],
+        "both_right": [0, 2],
+    }
 
 
 @given(any_rows(), st.integers(1, 12))

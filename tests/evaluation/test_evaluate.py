@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,13 +14,15 @@ import pytest
 
 from pipelines import evaluate
 from tango_beam import routing
-from tango_beam.config import load_cascade, save_cascade
+from tango_beam.cascade_directory import load_cascade, save_cascade
+from tango_beam.config import Compute
 from tango_beam.errors import RefusedError
-from tango_beam.evaluation import figures, labelled
-from tango_beam.evaluation.labelled import Columns
-from tango_beam.models.bulk import logits_of
-from tango_beam.tier import Compute, load_tier
+from tango_beam.evaluation import figures
+from tango_beam.io.labelled import read_labelled
+from tango_beam.models.logits import logits_of
+from tango_beam.resolve import load_tier
 from tests import tiny
+from tests.jobs import schema
 
 QUICK = ("--repeats", "1", "--splits", "3", "--single_rows", "4", "--precision", "fp32")
 
@@ -122,6 +125,7 @@ def test_three_tiers_sweep_the_first_threshold_and_hold_the_second(run, rng, tmp
     assert found["reference"] == pytest.approx(correlation(targets, third))
     assert [row["what"] for row in found["scores"][:3]] == [f"tier {n} alone" for n in (1, 2, 3)]
     assert found["scores"][0]["f1"] is None
+    jsonschema.validate(found, schema("report"))
 
 
 def correlation(targets, answers):
@@ -140,9 +144,18 @@ def test_pairs_and_columns_by_other_names(run, cascade, rng, tmp_path):
         {"one": row["text"], "two": tiny.sentence(rng), "gold": row["label"]} for row in rows
     ]
     found = run(
-        write(tmp_path / "rows.parquet", renamed), "--text_column", "one", "--text_pair_column",
-        "two", "--label_column", "gold", "--metric", "f1", "--positive", "negative",
-    )  # fmt: skip
+        write(tmp_path / "rows.parquet", renamed),
+        "--text_column",
+        "one",
+        "--text_pair_column",
+        "two",
+        "--label_column",
+        "gold",
+        "--metric",
+        "f1",
+        "--positive",
+        "negative",
+    )
     _, (first, _), _ = scores_by_hand(cascade, rows, [row["two"] for row in renamed])
     gold = np.array([row["label"] for row in rows])
     hits = ((first == gold) & (gold == "negative")).sum()
@@ -166,9 +179,10 @@ def test_temperature_and_kind_of_confidence_are_the_tiers_own(run, rng, tmp_path
     rows = rows_of(rng, 30)
     found = run(write(tmp_path / "rows.jsonl", rows), cascade=folder)
     logits = logits_of(
-        load_tier(first, Compute("cpu", "fp32")), [row["text"] for row in rows],
+        load_tier(first, Compute("cpu", "fp32")),
+        [row["text"] for row in rows],
         labels=config.labels,
-    )  # fmt: skip
+    )
     margins = routing.margin(routing.softmax(logits, 2.0))
     thresholds = np.array(found["curve"]["thresholds"][1:-1], np.float32)
     assert len(thresholds) > 5
@@ -178,7 +192,7 @@ def test_temperature_and_kind_of_confidence_are_the_tiers_own(run, rng, tmp_path
 def test_integer_labels_are_compared_as_they_are_written(tmp_path):
     for name in ("rows.parquet", "rows.jsonl"):
         path = write(tmp_path / name, [{"text": "good", "label": 1}, {"text": "bad", "label": 0}])
-        found = labelled.read([str(path)], Columns(), ("0", "1"))
+        found = read_labelled([str(path)], ["text"], "label", ("0", "1"))
         assert found.targets.tolist() == [1, 0]
         assert found.texts.to_pylist() == ["good", "bad"]
 
@@ -187,7 +201,7 @@ def test_several_files_are_read_as_one(rng, tmp_path):
     rows = rows_of(rng, 9)
     write(tmp_path / "a.parquet", rows[:4])
     write(tmp_path / "b.parquet", rows[4:])
-    found = labelled.read([str(tmp_path)], Columns(), tiny.LABELS)
+    found = read_labelled([str(tmp_path)], ["text"], "label", tiny.LABELS)
     assert found.texts.to_pylist() == [row["text"] for row in rows]
 
 
@@ -208,7 +222,7 @@ def test_bad_rows_are_refused_with_file_column_and_what_was_found(tmp_path, name
     rows = [bad, bad] if kind == "missing column" else [GOOD, bad]
     path = write(tmp_path / name, rows)
     with pytest.raises(RefusedError) as refused:
-        labelled.read([str(path)], Columns(), tiny.LABELS)
+        read_labelled([str(path)], ["text"], "label", tiny.LABELS)
     for words in [str(path), *expected]:
         assert words in str(refused.value)
 
@@ -216,25 +230,25 @@ def test_bad_rows_are_refused_with_file_column_and_what_was_found(tmp_path, name
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"{", "line 2"),
-        (b"[1]", "found list"),
-        (b'{"text": 3, "label": "positive"}', "found int"),
+        (b"{", "rows.jsonl, byte 43: expected a JSON object"),
+        (b"[1]", "found array"),
+        (b'{"text": 3, "label": "positive"}', "expected string, found integer 3"),
     ],
 )
 def test_lines_that_are_no_labelled_texts_are_refused(tmp_path, line, expected):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(json.dumps(GOOD).encode() + b"\n" + line + b"\n")
     with pytest.raises(RefusedError, match=expected):
-        labelled.read([str(path)], Columns(), tiny.LABELS)
+        read_labelled([str(path)], ["text"], "label", tiny.LABELS)
 
 
 def test_a_column_that_holds_no_texts_and_a_broken_file_are_refused(tmp_path):
     path = write(tmp_path / "rows.parquet", [{"text": 1, "label": "positive"}])
     with pytest.raises(RefusedError, match=r"column of texts.*found int64"):
-        labelled.read([str(path)], Columns(), tiny.LABELS)
+        read_labelled([str(path)], ["text"], "label", tiny.LABELS)
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(RefusedError, match="readable Parquet file"):
-        labelled.read([str(path)], Columns(), tiny.LABELS)
+        read_labelled([str(path)], ["text"], "label", tiny.LABELS)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +298,7 @@ def test_a_directory_that_holds_something_is_left_alone(run, rng, tmp_path):
 
 def test_an_output_that_is_no_local_directory_is_refused(tmp_path):
     path = write(tmp_path / "rows.jsonl", [GOOD])
-    for output, expected in (("memory://out", "found a URL"), (str(path), "found a file")):
+    for output, expected in (("memory://out", "found a URL"), (str(path), "found the file")):
         with pytest.raises(RefusedError, match=expected):
             evaluate.main(["--input", str(path), "--output", output])
 

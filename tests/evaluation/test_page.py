@@ -12,15 +12,25 @@ import numpy as np
 import pytest
 
 from pipelines import evaluate
+from tango_beam.evaluation.page import render
+from tango_beam.evaluation.report import Report
 from tests.evaluation.test_evaluate import QUICK, rows_of, write
 
 FIGURES = ["speedup_own_batch", "speedup_batch_1", "escalation", "corrections", "costs"]
 DARK = "--blink-settings=preferredColorScheme=0"
 QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+    "--v=0",
+)
 
 # Written into a copy of the page: what only a browser that has laid it out can tell.
 PROBE = """<script>
@@ -187,12 +197,10 @@ def test_ids_are_distinct_and_what_is_referred_to_is_there(report):
 
 
 def test_labels_and_paths_cannot_break_the_page(report):
-    from tango_beam.evaluation import page
-
     found = json.loads((report / "report.json").read_text())
     found["cascade"]["name"] = found["metric"]["positive"] = "<script>alert(1)</script>"
     found["command"] = "$title </td>"
-    html = page.render(found, {})
+    html = render(Report.from_json(found), {})
     assert "<script>alert" not in html
     assert "$title &lt;/td&gt;" in html
 

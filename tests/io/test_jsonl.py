@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from tango_beam.io import jsonl
+from tango_beam.io import jsonl_rows, jsonl_schema
 
 SCHEMA = pa.schema(
     [
@@ -55,7 +55,7 @@ BAD = {
 @pytest.mark.parametrize("line", BAD, ids=lambda line: repr(line[:24]))
 def test_a_bad_line_is_apart_with_its_reason_and_its_mates_are_read(line):
     data = GOOD + b"\n" + line + b"\n" + GOOD + b"\n"
-    parsed = jsonl.parse(data, 100, SCHEMA)
+    parsed = jsonl_rows.parse(data, 100, SCHEMA)
     assert parsed.batch.to_pylist() == [ROW, ROW]
     assert parsed.offsets.tolist() == [100, 100 + len(GOOD) + 1 + len(line) + 1]
     assert [(bad.offset, bad.raw) for bad in parsed.bad] == [(100 + len(GOOD) + 1, line)]
@@ -64,8 +64,8 @@ def test_a_bad_line_is_apart_with_its_reason_and_its_mates_are_read(line):
 
 @given(st.lists(st.sampled_from([GOOD, b'{"text":"b"}', b"", b"  ", *BAD]), max_size=30))
 def test_a_lines_fate_does_not_hang_on_its_mates(lines):
-    whole = jsonl.parse(b"".join(line + b"\n" for line in lines), 0, SCHEMA)
-    alone = [jsonl.parse(line + b"\n", 1, SCHEMA) for line in lines]
+    whole = jsonl_rows.parse(b"".join(line + b"\n" for line in lines), 0, SCHEMA)
+    alone = [jsonl_rows.parse(line + b"\n", 1, SCHEMA) for line in lines]
     assert whole.batch.to_pylist() == [row for one in alone for row in one.batch.to_pylist()]
     assert [bad.raw for bad in whole.bad] == [bad.raw for one in alone for bad in one.bad]
     assert [bad.error for bad in whole.bad] == [bad.error for one in alone for bad in one.bad]
@@ -73,16 +73,26 @@ def test_a_lines_fate_does_not_hang_on_its_mates(lines):
     assert len(whole.offsets) + len(whole.bad) == rows
 
 
-@given(st.lists(st.fixed_dictionaries({}, optional={
-    "text": st.none() | st.text(), "id": st.none() | st.integers(-(2**63), 2**63 - 1),
-    "score": st.floats(allow_nan=False, allow_infinity=False), "flag": st.booleans(),
-    "tags": st.lists(st.none() | st.text()),
-    "meta": st.fixed_dictionaries({"stars": st.integers(0, 9)}),
-}), min_size=1))  # fmt: skip
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "text": st.none() | st.text(),
+                "id": st.none() | st.integers(-(2**63), 2**63 - 1),
+                "score": st.floats(allow_nan=False, allow_infinity=False),
+                "flag": st.booleans(),
+                "tags": st.lists(st.none() | st.text()),
+                "meta": st.fixed_dictionaries({"stars": st.integers(0, 9)}),
+            },
+        ),
+        min_size=1,
+    )
+)
 def test_rows_are_read_as_pythons_json_reads_them(rows):
     rows = json.loads(json.dumps(rows, ensure_ascii=False).encode("utf-8", "replace"))
     data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    parsed = jsonl.parse(data, 0, SCHEMA)
+    parsed = jsonl_rows.parse(data, 0, SCHEMA)
     assert not parsed.bad
     assert parsed.batch.to_pylist() == [
         {name: row.get(name) for name in SCHEMA.names} for row in rows
@@ -91,14 +101,14 @@ def test_rows_are_read_as_pythons_json_reads_them(rows):
 
 def test_offsets_point_at_the_lines_also_behind_a_byte_order_mark_and_carriage_returns():
     data = b"\xef\xbb\xbf" + GOOD + b"\r\n\r\n" + GOOD
-    parsed = jsonl.parse(data, 0, SCHEMA)
+    parsed = jsonl_rows.parse(data, 0, SCHEMA)
     assert not parsed.bad
     assert [data[offset : offset + len(GOOD)] for offset in parsed.offsets] == [GOOD, GOOD]
 
 
 def test_a_line_of_three_megabytes_is_read():
     line = json.dumps({"text": "x" * 3_000_000}).encode() + b"\n"
-    assert jsonl.parse(line * 2, 0, SCHEMA).batch.num_rows == 2
+    assert jsonl_rows.parse(line * 2, 0, SCHEMA).batch.num_rows == 2
 
 
 def test_schema_keeps_strings_and_takes_the_most_frequent_kind():
@@ -107,17 +117,22 @@ def test_schema_keeps_strings_and_takes_the_most_frequent_kind():
         {"d": "x", "n": 2, "big": 1, "mix": 1.5, "odd": "y", "l": [{"a": 1}], "late": True},
         {"odd": 3},
     ]
-    schema = jsonl.infer_schema(rows)
+    schema = jsonl_schema.infer_schema(rows)
     assert schema == pa.schema(
         [
-            ("d", pa.string()), ("n", pa.int64()), ("big", pa.float64()), ("mix", pa.float64()),
-            ("odd", pa.string()), ("e", pa.null()), ("l", pa.list_(pa.struct([("a", pa.int64())]))),
+            ("d", pa.string()),
+            ("n", pa.int64()),
+            ("big", pa.float64()),
+            ("mix", pa.float64()),
+            ("odd", pa.string()),
+            ("e", pa.null()),
+            ("l", pa.list_(pa.struct([("a", pa.int64())]))),
             ("late", pa.bool_()),
         ]
-    )  # fmt: skip
+    )
 
 
 def test_no_lines_give_no_rows():
-    parsed = jsonl.parse(b"", 0, SCHEMA)
+    parsed = jsonl_rows.parse(b"", 0, SCHEMA)
     assert parsed.batch.schema == SCHEMA
     assert parsed.offsets.dtype == np.int64

@@ -22,9 +22,11 @@ def split(data, cuts, read_bytes):
             stream.skip_line()
         for block in stream.blocks(stop):
             assert data[block.offset : block.offset + len(block.data)] == block.data
-            found += block.data.split(b"\n")[:-1] if block.data.endswith(b"\n") else [
-                *block.data.split(b"\n")
-            ]  # fmt: skip
+            found += (
+                block.data.split(b"\n")[:-1]
+                if block.data.endswith(b"\n")
+                else [*block.data.split(b"\n")]
+            )
     return found
 
 
@@ -63,8 +65,9 @@ def test_lines_before_one_that_is_too_long_are_read_also_when_the_range_ends_in_
     data = b"ok1\nok2\n" + b"x" * 5000 + b"\nok3\n"
     blocks = list(LineStream(io.BytesIO(data), 0, 4096).blocks(2000))
     assert [(block.data[:4], block.too_long) for block in blocks] == [
-        (b"ok1\n", False), (b"xxxx", True),
-    ]  # fmt: skip
+        (b"ok1\n", False),
+        (b"xxxx", True),
+    ]
     assert blocks[0].data == b"ok1\nok2\n"
 
 

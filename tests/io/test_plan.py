@@ -2,8 +2,9 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from tango_beam.io import plan
+from tango_beam.io import planned as planned_files
 from tango_beam.io.files import InputFile
-from tango_beam.io.plan import PlannedFile
+from tango_beam.io.planned import PlannedFile
 
 PARQUET = st.lists(st.tuples(st.integers(0, 500), st.integers(1, 5000)), max_size=5).map(
     lambda groups: PlannedFile(InputFile("p", 1, "", "parquet"), tuple(groups))
@@ -15,9 +16,10 @@ GZIP = st.integers(0, 9000).map(lambda size: PlannedFile(InputFile("g", size, ""
 def covered(items, index, group):
     return sorted(
         (piece.start, piece.stop)
-        for item in items for piece in item.slices
+        for item in items
+        for piece in item.slices
         if (piece.file, piece.row_group) == (index, group)
-    )  # fmt: skip
+    )
 
 
 @given(st.lists(PARQUET | JSONL | GZIP, max_size=6), st.integers(1, 4000))
@@ -50,7 +52,7 @@ def test_items_follow_the_input_and_small_slices_share_one(files, checkpoint_byt
 
 @given(st.lists(PARQUET | JSONL | GZIP, max_size=4))
 def test_files_survive_json(files):
-    assert [plan.from_json(plan.to_json(planned)) for planned in files] == files
+    assert [planned_files.from_json(planned_files.to_json(planned)) for planned in files] == files
 
 
 @given(st.integers(0, 2**30), st.integers(0, 2**32 - 1))

@@ -33,7 +33,7 @@ def write(folder, kind, count=1000):
 
 def draw(folder, most=100, part=1.0, seed=0):
     found = inputs.inspect([str(folder)], ["text"])
-    return sample.draw(found, ["text", "id"], ["text"], most, part, seed)
+    return sample.draw(found, ["text", "id"], most, part, seed)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "gz"])
@@ -70,3 +70,11 @@ def test_every_row_is_as_likely_as_any_other(tmp_path, kind):
 
 def test_at_most_a_part_of_the_corpus_is_drawn(tmp_path):
     assert draw(write(tmp_path, "parquet"), most=500, part=0.1).drawn == 100
+
+
+def test_rows_whose_texts_are_no_utf8_are_drawn_and_dropped(tmp_path):
+    texts = pa.array([b"a", b"\xff", b"b", None]).view(pa.string())
+    pq.write_table(pa.table({"id": range(4), "text": texts}), tmp_path / "a.parquet")
+    sampled = draw(tmp_path, most=4)
+    assert sorted(sampled.rows["id"].to_pylist()) == [0, 2]
+    assert (sampled.drawn, sampled.corpus) == (4, 4)

@@ -1,3 +1,5 @@
+"""Families of models: scores beside transformers' own, and checkpoints that are refused."""
+
 import json
 import shutil
 
@@ -7,9 +9,10 @@ import pytest
 import torch
 from transformers import pipeline
 
-from tango_beam import models
+from tango_beam.answers import Decoder
 from tango_beam.errors import RefusedError
-from tango_beam.models.bilstm import BiLSTMNetwork, load_bilstm
+from tango_beam.models import loading
+from tango_beam.models.bilstm import BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.checkpoints import labels_of
 from tests import tiny
@@ -22,7 +25,7 @@ def answers(model, texts=TEXTS, pairs=None):
     outputs = np.zeros((len(texts), len(model.labels)), np.float32)
     for rows in model.plan(tokens.lengths):
         outputs[rows] = model.forward(tokens, rows)
-    return model.decode(outputs)
+    return Decoder()(outputs, model.labels)
 
 
 def test_the_papers_bilstm_has_its_684_922_parameters():
@@ -32,7 +35,7 @@ def test_the_papers_bilstm_has_its_684_922_parameters():
 
 @pytest.mark.parametrize("family", ["bert", "lstm"])
 def test_batch_mates_and_padding_do_not_move_a_score(family, request):
-    model = models.load(str(request.getfixturevalue(family)), device="cpu", precision="fp32")
+    model = tiny.load(str(request.getfixturevalue(family)))
     tokens = model.tokenize(pa.array(TEXTS))
     together = model.forward(tokens, np.arange(len(TEXTS)))
     alone = np.concatenate([model.forward(tokens, np.array([row])) for row in range(len(TEXTS))])
@@ -40,7 +43,7 @@ def test_batch_mates_and_padding_do_not_move_a_score(family, request):
 
 
 def test_a_bilstm_on_padded_rows_is_torchs_own_on_packed_ones(lstm):
-    model = load_bilstm(lstm)
+    model = tiny.load(lstm)
     tokens = model.tokenize(pa.array(TEXTS))
     states = model.network.embedding(torch.from_numpy(tokens.padded(np.arange(len(TEXTS)), 0)))
     packed = torch.nn.utils.rnn.pack_padded_sequence(
@@ -54,7 +57,7 @@ def test_a_bilstm_on_padded_rows_is_torchs_own_on_packed_ones(lstm):
 
 def test_a_transformer_answers_as_the_transformers_pipeline_does(bert):
     theirs = pipeline("text-classification", model=str(bert), device="cpu", truncation=True)
-    ours = answers(models.load(str(bert), device="cpu", precision="fp32"))
+    ours = answers(tiny.load(bert))
     expected = [theirs(text)[0] for text in TEXTS]
     assert ours.predictions.to_pylist() == [answer["label"] for answer in expected]
     scores = [answer["score"] for answer in expected]
@@ -65,7 +68,7 @@ def test_pairs_are_answered_as_the_transformers_pipeline_does(bert):
     theirs = pipeline("text-classification", model=str(bert), device="cpu")
     pairs = [("good film", "bad"), ("the plot", "is very dull"), ("a", "an awful movie")]
     first, second = map(list, zip(*pairs, strict=True))
-    ours = answers(models.load(str(bert), device="cpu", precision="fp32"), first, second)
+    ours = answers(tiny.load(bert), first, second)
     expected = [theirs({"text": a, "text_pair": b}) for a, b in pairs]
     assert ours.predictions.to_pylist() == [answer["label"] for answer in expected]
     scores = [answer["score"] for answer in expected]
@@ -75,26 +78,26 @@ def test_pairs_are_answered_as_the_transformers_pipeline_does(bert):
 @pytest.mark.parametrize("family", ["bert", "lstm"])
 def test_bf16_answers_are_close_to_fp32(family, request):
     folder = str(request.getfixturevalue(family))
-    full = answers(models.load(folder, device="cpu", precision="fp32"))
-    half = answers(models.load(folder, device="cpu", precision="bf16"))
+    full = answers(tiny.load(folder))
+    half = answers(tiny.load(folder, precision="bf16"))
     assert np.abs(half.confidences - full.confidences).mean() < 0.05
 
 
 def test_a_model_is_loaded_once_a_process(bert):
-    assert models.load(str(bert), device="cpu") is models.load(str(bert), device="cpu")
-    assert models.load(str(bert), device="cpu", max_length=9) is not models.load(str(bert))
+    assert tiny.load(bert) is tiny.load(bert)
+    assert tiny.load(bert, max_length=9) is not tiny.load(bert)
 
 
 def test_a_saved_bilstm_gives_the_same_scores(lstm, tmp_path):
-    model = load_bilstm(lstm)
+    model = tiny.load(lstm)
     model.save(tmp_path / "again")
-    again = load_bilstm(tmp_path / "again")
+    again = tiny.load(tmp_path / "again")
     np.testing.assert_array_equal(answers(model).confidences, answers(again).confidences)
 
 
 def test_max_length_cuts_and_never_stretches(bert):
-    assert models.load(str(bert), device="cpu", max_length=9).tokenizer.max_length == 9
-    assert models.load(str(bert), device="cpu", max_length=9999).tokenizer.max_length == 64
+    assert tiny.load(bert, max_length=9).tokenizer.max_length == 9
+    assert tiny.load(bert, max_length=9999).tokenizer.max_length == 64
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_an_encoder_without_a_trained_head_is_refused(bert, tmp_path):
     kept = {name: tensor for name, tensor in weights.items() if "classifier" not in name}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"found no weights for classifier\.bias"):
-        models.load(str(folder), device="cpu")
+        tiny.load(folder)
 
 
 def test_weights_of_another_shape_name_the_folder(lstm, tmp_path):
@@ -139,11 +142,11 @@ def test_weights_of_another_shape_name_the_folder(lstm, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 20}))
     with pytest.raises(ValueError, match="misfit: weights do not fit"):
-        models.load(str(folder), device="cpu")
+        tiny.load(folder)
 
 
 def test_cuda_without_a_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="found none that torch can use"):
-        models.resolve_device("cuda")
+        loading.resolve_device("cuda")

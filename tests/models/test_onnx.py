@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import classify
-from tango_beam import models
-from tango_beam.config import load_cascade
+from tango_beam.cascade_directory import load_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models import onnx
 from tests import jobs, tiny
@@ -33,8 +32,8 @@ def outputs(model, tokens):
 @pytest.mark.parametrize("family", ["bert", *FAMILIES])
 def test_scores_are_those_of_torch(family, tmp_path, rng):
     folder = str(checkpoint(tmp_path / family, family))
-    theirs = models.load(folder, device="cpu", precision="fp32")
-    ours = models.load(folder, device="cpu", precision="fp32", backend="onnx")
+    theirs = tiny.load(folder)
+    ours = tiny.load(folder, precision="fp32", backend="onnx")
     assert isinstance(ours, onnx.OnnxTransformer)
     tokens = ours.tokenize(texts(rng))
     np.testing.assert_allclose(outputs(ours, tokens), outputs(theirs, tokens), atol=5e-5)
@@ -42,18 +41,15 @@ def test_scores_are_those_of_torch(family, tmp_path, rng):
 
 
 def test_pairs_keep_their_segments(bert, rng):
-    theirs, ours = (
-        models.load(str(bert), device="cpu", precision="fp32", backend=name)
-        for name in ("torch", "onnx")
-    )
+    theirs, ours = (tiny.load(bert, precision="fp32", backend=name) for name in ("torch", "onnx"))
     first, second = (pa.array([tiny.sentence(rng) for _ in range(30)]) for _ in range(2))
     tokens = ours.tokenize(first, second)
     np.testing.assert_allclose(outputs(ours, tokens), outputs(theirs, tokens), atol=5e-5)
 
 
 def test_int8_is_computed_as_such_and_answers_nearly_as_fp32(bert, rng):
-    theirs = models.load(str(bert), device="cpu", precision="fp32")
-    ours = models.load(str(bert), device="cpu", precision="int8", backend="onnx")
+    theirs = tiny.load(bert)
+    ours = tiny.load(bert, precision="int8", backend="onnx")
     assert ours.precision == "int8"
     tokens = ours.tokenize(texts(rng, 200))
     found, full = outputs(ours, tokens), outputs(theirs, tokens)
@@ -63,13 +59,13 @@ def test_int8_is_computed_as_such_and_answers_nearly_as_fp32(bert, rng):
 
 def test_a_bilstm_is_refused_by_name(lstm):
     with pytest.raises(ValueError, match="expected a transformer on a processor for backend onnx"):
-        models.load(str(lstm), device="cpu", precision="fp32", backend="onnx")
+        tiny.load(lstm, precision="fp32", backend="onnx")
 
 
 def test_without_the_extra_it_says_what_to_install(bert, monkeypatch):
     monkeypatch.setattr(onnx, "is_installed", lambda: False)
     with pytest.raises(ValueError, match=r"pip install 'tango-beam\[onnx\]'"):
-        models.load(str(bert), device="cpu", precision="fp32", backend="onnx", batch_tokens=77)
+        tiny.load(bert, precision="fp32", backend="onnx", batch_tokens=77)
 
 
 def test_a_backend_has_a_fingerprint_of_its_own_and_a_wrong_one_is_refused(cascade):

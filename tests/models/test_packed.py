@@ -19,20 +19,29 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from tango_beam import batching, models
-from tango_beam.models import encoders, packed
+from tango_beam import batching
+from tango_beam.models import encoder_layers, packed
+from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import load_transformer
+from tango_beam.models.transformer import to_answer
 from tests import tiny
 
 SMALL = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "max_position_embeddings": 80, "initializer_range": 0.5,
-}  # fmt: skip
-DISTIL = {
-    "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 80,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 80,
     "initializer_range": 0.5,
-}  # fmt: skip
+}
+DISTIL = {
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 80,
+    "initializer_range": 0.5,
+}
 FAMILIES = {
     "roberta": (RobertaConfig, RobertaForSequenceClassification, SMALL | {"type_vocab_size": 1}),
     "xlm-roberta": (XLMRobertaConfig, XLMRobertaForSequenceClassification, SMALL),
@@ -58,8 +67,8 @@ def checkpoint(folder, family, **changes):
 def pair(folder, precision="fp32"):
     """The model as the job loads it, packed, and as it is trained."""
     return (
-        models.load(str(folder), device="cpu", precision=precision),
-        load_transformer(str(folder), precision=precision),
+        tiny.load(folder, precision=precision),
+        tiny.to_train(folder, precision=precision),
     )
 
 
@@ -70,7 +79,7 @@ def texts(rng, count=60):
 @pytest.mark.parametrize("family", ["bert", *FAMILIES])
 def test_scores_are_those_of_transformers(family, tmp_path, rng):
     ours, theirs = pair(checkpoint(tmp_path / family, family))
-    assert ours._packed and not theirs._packed
+    assert isinstance(ours, PackedTransformer) and not isinstance(theirs, PackedTransformer)
     tokens = ours.tokenize(texts(rng))
     rows = rng.permutation(len(tokens))
     found = ours.forward(tokens, rows)
@@ -82,10 +91,10 @@ def test_scores_are_those_of_transformers(family, tmp_path, rng):
 @pytest.mark.parametrize("family", ["bert", *FAMILIES])
 def test_a_padded_network_answers_for_first_tokens_alone(family, tmp_path, rng):
     folder = str(checkpoint(tmp_path / family, family))
-    ours, theirs = load_transformer(folder), load_transformer(folder)
-    encoders.shorten(ours.network)
+    ours, theirs = tiny.to_train(folder), tiny.to_train(folder)
+    encoder_layers.shorten(ours.network)
     seen = []
-    last = encoders.layers(ours.network)[-1]
+    last = encoder_layers.layers(ours.network)[-1]
     last.narrow.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
     tokens = ours.tokenize(texts(rng))
     rows = rng.permutation(len(tokens))
@@ -98,7 +107,7 @@ def test_other_networks_are_not_shortened():
     config = ElectraConfig(vocab_size=tiny.tokenizer().get_vocab_size(), **SMALL)
     network = ElectraForSequenceClassification(config)
     before = str(network)
-    encoders.shorten(network)
+    encoder_layers.shorten(network)
     assert str(network) == before
 
 
@@ -124,15 +133,14 @@ def test_bf16_is_as_close_to_fp32_as_padded_bf16_is(bert, rng):
     ours, theirs = pair(bert, "bf16")
     tokens = ours.tokenize(texts(rng, 200))
     rows = np.arange(len(tokens))
-    full = load_transformer(str(bert)).forward(tokens, rows)
+    full = tiny.to_train(bert).forward(tokens, rows)
     errors = [np.abs(model.forward(tokens, rows) - full).mean() for model in (ours, theirs)]
     assert errors[0] < 1.5 * errors[1]
 
 
 def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch):
     monkeypatch.setattr(packed, "_has_onednn", lambda dtype: False)
-    plain = load_transformer(str(bert))
-    plain.pack()
+    plain = to_answer(tiny.to_train(bert))
     ours, _ = pair(bert)
     tokens = ours.tokenize(texts(rng))
     rows = np.arange(len(tokens))
@@ -142,18 +150,18 @@ def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch
 @pytest.mark.parametrize("activation", ["gelu", "silu"])
 def test_int8_answers_are_close_to_fp32(activation, tmp_path, rng):
     folder = tiny.transformer(tmp_path / "bert", hidden_act=activation)
-    ours = models.load(str(folder), device="cpu", precision="int8")
-    assert (ours._packed is not None) == (activation == "gelu")
+    ours = tiny.load(folder, precision="int8")
+    assert isinstance(ours, PackedTransformer) == (activation == "gelu")
     tokens = ours.tokenize(texts(rng, 200))
     rows = np.arange(len(tokens))
-    full = load_transformer(str(folder)).forward(tokens, rows)
+    full = tiny.to_train(folder).forward(tokens, rows)
     found = ours.forward(tokens, rows)
     assert 0 < np.abs(found - full).mean() < 0.2 * full.std()
     assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
 
 
 def test_int8_scores_do_not_hang_on_the_rows_beside(bert, rng):
-    ours = models.load(str(bert), device="cpu", precision="int8")
+    ours = tiny.load(bert, precision="int8")
     tokens = ours.tokenize(texts(rng))
     together = ours.forward(tokens, np.arange(len(tokens)))
     alone = np.concatenate([ours.forward(tokens, np.array([row])) for row in range(len(tokens))])
@@ -172,31 +180,29 @@ def test_an_int8_product_is_the_layers_within_a_step(rng):
 
 def test_int8_without_onednn_is_torchs_own(bert, rng, monkeypatch):
     monkeypatch.setattr(packed, "_has_int8", lambda: False)
-    plain = load_transformer(str(bert), precision="int8")
-    plain.pack()
-    assert plain._packed is None
+    plain = to_answer(tiny.to_train(bert, precision="int8"))
+    assert not isinstance(plain, PackedTransformer)
     tokens = plain.tokenize(texts(rng))
     rows = np.arange(len(tokens))
-    full = load_transformer(str(bert)).forward(tokens, rows)
+    full = tiny.to_train(bert).forward(tokens, rows)
     assert 0 < np.abs(plain.forward(tokens, rows) - full).mean() < 0.2 * full.std()
 
 
 def test_other_encoders_stay_padded(tmp_path, bert):
     swish = tiny.transformer(tmp_path / "swish", hidden_act="silu")
-    loaded = models.load(str(swish), device="cpu", precision="fp32")
-    assert loaded._packed is None
-    assert isinstance(encoders.layers(loaded.network)[-1], encoders.FirstTokenLayer)
+    loaded = tiny.load(swish)
+    assert not isinstance(loaded, PackedTransformer)
+    assert isinstance(encoder_layers.layers(loaded.network)[-1], encoder_layers.FirstTokenLayer)
     with pytest.raises(ValueError, match="expected an encoder that can be packed"):
-        packed.PackedEncoder(load_transformer(str(swish)).network)
+        packed.PackedEncoder(tiny.to_train(swish).network)
 
 
-def test_a_packed_model_counts_its_parameters_and_is_not_saved(bert, tmp_path):
+def test_a_packed_model_counts_its_parameters_and_is_not_saved(bert):
     ours, theirs = pair(bert)
     assert ours.parameters == theirs.parameters > 10_000
-    held = sum(parameter.numel() for parameter in ours.network.parameters())
+    held = sum(parameter.numel() for parameter in ours._encoder._network.parameters())
     assert held < ours.parameters  # its weights are held once
-    with pytest.raises(ValueError, match="found a packed one"):
-        ours.save(tmp_path / "saved")
+    assert not hasattr(ours, "save")
     assert ours.padded(np.array([0, 3, 9])).tolist() == [1, 3, 9]
     assert theirs.padded(np.array([0, 3, 9])).tolist() == [9, 9, 9]
 

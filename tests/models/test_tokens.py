@@ -1,3 +1,5 @@
+"""Tokens of texts: truncation, pairs, padding, and their way as a column."""
+
 import numpy as np
 import pyarrow as pa
 import pytest

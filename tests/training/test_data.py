@@ -1,11 +1,10 @@
 import hypothesis.strategies as st
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
-from tango_beam.training import augmentation, corpora, holdout, vocabulary
+from tango_beam.training import augmentation, holdout, texts, vocabulary
 from tests import tiny
 
 PHRASES = st.lists(
@@ -46,20 +45,12 @@ def test_more_sentences_than_there_are_is_refused():
 
 
 def test_sentences_are_cut_and_spelt_as_sst2_is():
-    texts = ["It's GOOD, isn't it?<br /><br />Yes. I think so!", "one\ntwo three four"]
-    assert list(corpora.sentences(texts, 3, 40)) == [
-        "it 's good , is n't it ?", "i think so !", "two three four",
-    ]  # fmt: skip
-
-
-def test_labels_are_sorted_and_rows_can_be_taken(tmp_path):
-    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": ["y", "n", "y"]}), tmp_path / "d")
-    data = corpora.read_labelled(str(tmp_path / "d"))
-    assert data.labels == ("n", "y")
-    assert data.targets.tolist() == [1, 0, 1]
-    assert data.take(np.array([2, 1])).texts == ["c", "b"]
-    with pytest.raises(ValueError, match=r"expected a column 'stars', found \['text', 'label'\]"):
-        corpora.read_labelled(str(tmp_path / "d"), label_column="stars")
+    given = ["It's GOOD, isn't it?<br /><br />Yes. I think so!", "one\ntwo three four"]
+    assert list(texts.sentences(given, 3, 40)) == [
+        "it 's good , is n't it ?",
+        "i think so !",
+        "two three four",
+    ]
 
 
 @pytest.mark.parametrize("kind", augmentation.KINDS)

@@ -1,1 +1,0 @@
-"""JSON Schemas of what crosses the project's border."""

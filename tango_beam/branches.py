@@ -1,0 +1,214 @@
+"""Rows of a scored batch, branch by branch: which columns they have, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from tango_beam import audit, batching, record_columns
+from tango_beam.answers import Answers, Decoder
+from tango_beam.arrays import Bool, Int64
+from tango_beam.models.tokens import Tokens
+from tango_beam.record_columns import OutputColumns
+
+
+@dataclass(frozen=True)
+class TierRole:
+    """What a tier needs to know of the cascade that it stands in.
+
+    Attributes:
+      number: 1 for the first tier.
+      threshold: rows under it are complex; None for the last tier, which answers all.
+      first_threshold: the first tier's, as it is written out.
+      cascade: fingerprint of the cascade.
+      columns: which columns are read and added.
+      decoder: makes answers of the tier's logits.
+      next_vocabulary: vocabulary of the next tier; tokens are passed on to one that shares it.
+      audit_rate: share of the rows, drawn by position, whose accepted answers are checked by the
+        last tier; 0 to 1.
+    """
+
+    number: int
+    threshold: float | None
+    first_threshold: float
+    cascade: str
+    columns: OutputColumns = OutputColumns()  # noqa: RUF009 - frozen
+    decoder: Decoder = Decoder()  # noqa: RUF009 - frozen
+    next_vocabulary: str | None = None
+    audit_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Rows with a tier's answers, before they are parted into branches.
+
+    Attributes:
+      role: the tier's.
+      rows: as they came, without tokens.
+      answers: the tier's.
+      tokens: of the texts.
+      cost: what each row took (see `record_columns.COST`); None where costs are not counted.
+    """
+
+    role: TierRole
+    rows: pa.RecordBatch
+    answers: Answers
+    tokens: Tokens
+    cost: pa.StructArray | None = None
+
+    def simple(self, chosen: Int64) -> pa.RecordBatch:
+        """Rows that this tier answers, columns in the contract's order, hidden ones last."""
+        keep = pa.array(chosen)
+        rows = self.rows.take(keep)
+        route = "accepted" if self.role.number == 1 else "escalated"
+        answer = self._answer(keep)
+        columns = _contract(rows, answer, self._first_answer(rows, answer), route, self.role)
+        return pa.RecordBatch.from_pydict({**columns, **self._costs(keep)})
+
+    def complex(self, chosen: Int64, vocabulary: str, drawn: Bool) -> pa.RecordBatch:
+        """Rows for the next tier: their columns, the first tier's answer, tokens if it shares them.
+
+        Args:
+          chosen: which rows, int64.
+          vocabulary: of this tier.
+          drawn: rows that this tier accepts and the last one checks, shape [rows].
+        """
+        role, keep = self.role, pa.array(chosen)
+        rows, answer = self.rows.take(keep), self._answer(keep)
+        columns = {name: rows.column(name) for name in record_columns.visible(rows.schema.names)}
+        first = self._first_answer(rows, answer)
+        columns |= {role.columns.prefix + name: column for name, column in first.items()}
+        columns |= _hidden(rows)
+        if role.next_vocabulary == vocabulary:
+            columns[record_columns.TOKENS + vocabulary] = self.tokens.take(chosen).to_arrow()
+        if role.audit_rate > 0:
+            held = audit.hold(rows, answer, drawn[chosen], audit.is_held(rows))
+            columns[record_columns.HELD_ANSWER] = held
+        return pa.RecordBatch.from_pydict({**columns, **self._costs(keep)})
+
+    def audited(self, chosen: Int64, lost: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Checked rows with the answer that they came with; what this tier says is hidden.
+
+        Args:
+          chosen: which rows, int64.
+          lost: checked rows on which this tier failed: they keep their answer, unchecked.
+        """
+        if not len(chosen) and not lost.num_rows:
+            return None
+        keep = pa.array(chosen)
+        rows, answer = self.rows.take(keep), self._answer(keep)
+        checked = _audited(rows, answer["prediction"], answer["confidence"], self.role)
+        if not lost.num_rows:
+            checked = [record_columns.append(part, self._costs(keep)) for part in checked]
+        nobody = pa.nulls(lost.num_rows, pa.string()), pa.nulls(lost.num_rows, pa.float32())
+        return batching.join([*checked, *_audited(lost, *nobody, self.role)])
+
+    def _answer(self, keep: pa.Array) -> dict[str, pa.Array]:
+        """What this tier says of some rows, by the names of the output's columns."""
+        answer = {
+            "prediction": self.answers.predictions.take(keep),
+            "confidence": pa.array(self.answers.confidences).take(keep),
+            "tier": record_columns.constant(self.role.number, len(keep), pa.int8()),
+            "truncated": pa.array(self.tokens.truncated).take(keep),
+        }
+        return answer | (
+            {"scores": self.answers.scores.take(keep)} if self.role.columns.scores else {}
+        )
+
+    def _first_answer(
+        self, rows: pa.RecordBatch, answer: dict[str, pa.Array]
+    ) -> dict[str, pa.Array]:
+        """What the first tier said: this tier's answer if it is the first, else carried along."""
+        if self.role.number > 1:
+            return _carried(rows, self.role)
+        threshold = self.role.first_threshold
+        return {
+            "first_tier_prediction": answer["prediction"],
+            "first_tier_confidence": answer["confidence"],
+            "threshold": record_columns.constant(threshold, rows.num_rows, pa.float32()),
+        }
+
+    def _costs(self, keep: pa.Array) -> dict[str, pa.Array]:
+        if self.cost is None:
+            return {}
+        return {f"{record_columns.COST}{self.role.number}": self.cost.take(keep)}
+
+
+@dataclass
+class Failures:
+    """Rows of a batch on which a tier fails, with the error.
+
+    Attributes:
+      batch: all rows, as they came.
+      errors: by row number.
+    """
+
+    batch: pa.RecordBatch
+    errors: dict[int, str] = field(default_factory=dict)
+
+    def without_answer(self, role: TierRole) -> pa.RecordBatch:
+        """Rows that end here, with the stage and the error; their own columns only."""
+        held = audit.is_held(self.batch)
+        rows = [row for row in sorted(self.errors) if not held[row]]
+        failed = self.batch.take(pa.array(rows, pa.int64()))
+        added = [role.columns.prefix + name for name in record_columns.ANSWER_NAMES]
+        working = (record_columns.TOKENS, record_columns.COST, record_columns.HELD_ANSWER)
+        names = [name for name in failed.schema.names if name not in added]
+        stage = record_columns.constant(f"tier {role.number}", len(rows), pa.string())
+        errors = pa.array([self.errors[row] for row in rows], pa.string())
+        return record_columns.append(
+            failed.select([name for name in names if not name.startswith(working)]),
+            {record_columns.STAGE: stage, record_columns.ERROR: errors},
+        )
+
+    def with_answer(self) -> pa.RecordBatch:
+        """Rows that carry the answer of an earlier tier."""
+        rows = np.intersect1d(list(self.errors), np.flatnonzero(audit.is_held(self.batch)))
+        return self.batch.take(pa.array(rows.astype(np.int64)))
+
+
+def _audited(
+    rows: pa.RecordBatch, prediction: pa.Array, confidence: pa.Array, role: TierRole
+) -> list[pa.RecordBatch]:
+    if not rows.num_rows:
+        return []
+    columns = _contract(rows, audit.held_answer(rows), _carried(rows, role), "audited", role)
+    last = pa.StructArray.from_arrays([prediction, confidence], ["prediction", "confidence"])
+    columns[record_columns.HELD_ANSWER] = rows.column(record_columns.HELD_ANSWER)
+    columns[record_columns.LAST_ANSWER] = last
+    return [pa.RecordBatch.from_pydict(columns)]
+
+
+def _carried(rows: pa.RecordBatch, role: TierRole) -> dict[str, pa.Array]:
+    names, prefix = record_columns.FIRST_ANSWER_NAMES, role.columns.prefix
+    return {name: rows.column(prefix + name) for name in names}
+
+
+def _contract(
+    rows: pa.RecordBatch,
+    answer: dict[str, pa.Array],
+    first: dict[str, pa.Array],
+    route: str,
+    role: TierRole,
+) -> dict[str, pa.Array]:
+    """The input's columns, the added ones in the contract's order, the hidden ones that stay."""
+    count = rows.num_rows
+    given = {
+        **answer,
+        **first,
+        "route": record_columns.constant(route, count, pa.string()),
+        "cascade": record_columns.constant(role.cascade, count, pa.string()),
+    }
+    order = (*record_columns.ANSWER_NAMES, *(["scores"] if role.columns.scores else []))
+    ordered = {role.columns.prefix + name: given[name] for name in order}
+    names = record_columns.visible(rows.schema.names)
+    inputs = {name: rows.column(name) for name in names if name not in ordered}
+    return {**inputs, **ordered, **_hidden(rows)}
+
+
+def _hidden(rows: pa.RecordBatch) -> dict[str, pa.Array]:
+    """Hidden columns that outlive a tier; tokens do not."""
+    kept = (record_columns.POSITION, record_columns.PARCEL, record_columns.COST)
+    return {name: rows.column(name) for name in rows.schema.names if name.startswith(kept)}

@@ -1,0 +1,322 @@
+"""A calibration from beginning to end: draw, score, fit, sign, write the cascade directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from tango_beam import machine
+from tango_beam.arrays import Float32, Int64
+from tango_beam.calibration import attempts, score_sample
+from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
+from tango_beam.calibration.options import CalibrateOptions
+from tango_beam.calibration.score_sample import TierLogits
+from tango_beam.cascade_directory import fetched
+from tango_beam.config import CascadeConfig
+from tango_beam.errors import RefusedError
+from tango_beam.guarantees import bounds, guarantees
+from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows, Speed
+from tango_beam.guarantees.tier_answers import TierAnswers
+from tango_beam.io import inputs, sample
+from tango_beam.io.jsonl_schema import read_schema
+from tango_beam.io.labelled import one_array, targets_of
+from tango_beam.io.planned import Input, describe_corpus
+from tango_beam.models.protocol import Model
+from tango_beam.resolve import load_tiers, resolve_cascade, settle
+
+logger = logging.getLogger(__name__)
+
+OTHER_GOALS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the same rows say of another goal of agreement: a description, no promise.
+
+    It would have been signed had it been the one goal; picking it afterwards is another attempt.
+
+    Attributes:
+      agreement: the goal.
+      met: whether it can be signed.
+      threshold: of the first tier.
+      escalated: share of the sample.
+    """
+
+    agreement: float
+    met: bool
+    threshold: float
+    escalated: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a calibration gave.
+
+    Attributes:
+      certificate: with the guarantees, whether they are met or not.
+      offers: what the same rows could sign for, for people to choose from; of two tiers only.
+    """
+
+    certificate: Certificate
+    offers: tuple[Offer, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether all guarantees hold with some row accepted, so that the cascade was written."""
+        return self.certificate.attempts[-1].met
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The scored sample.
+
+    Attributes:
+      fit: rows that only fit; often none.
+      test: rows that only test.
+      first_tier: under a budget, the first tier's logits for further rows.
+      corpus: rows that the sample was drawn from; None for labelled rows, which are themselves a
+        sample of what the guarantees are about.
+      seed: with which it was drawn.
+    """
+
+    fit: TierLogits
+    test: TierLogits
+    first_tier: Float32 | None
+    corpus: int | None
+    seed: int
+
+
+def run(options: CalibrateOptions) -> Outcome:
+    """Calibrates a cascade on a corpus and writes its directory.
+
+    Raises:
+      RefusedError: before any scoring, saying what was expected and what was found.
+    """
+    goals = options.goals
+    cascade = _cascade(options)
+    earlier = attempts.open_output(cascade, options.output, options.overwrite)
+    corpus = _inspect(options)
+    compute = settle(options.device, options.precision)
+    seed = _seed(options, cascade, corpus, compute.precision)
+    drawn = _draw(options, cascade, corpus, seed)
+    scored = _score(options, cascade, load_tiers(cascade, compute), drawn, seed)
+    before = cascade
+    if options.temperature == "fit":
+        fit = scored.fit if len(scored.fit) else scored.test
+        cascade = score_sample.with_temperatures(cascade, fit)
+    each = _guarantees(goals, cascade, scored)
+    # With two tiers, a guarantee that holds at a threshold holds at every higher one.
+    thresholds = max(one.thresholds for one in each)
+    cascade = _with_thresholds(cascade, thresholds)
+    answers = scored.test.answers(cascade)
+    classes = guarantees.by_class(answers, cascade.labels, thresholds, goals.delta)
+    seen = {one.label for one in classes}
+    certificate = Certificate(
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        signed=tuple(each),
+        delta=goals.delta,
+        thresholds=thresholds,
+        seed=seed,
+        sample=SampleRows(drawn.drawn, len(scored.test), len(scored.fit)),
+        corpus=describe_corpus(corpus.files, options.text_columns, drawn.corpus),
+        speed=speed(scored.test, cascade, thresholds),
+        by_class=classes,
+        calibration=score_sample.calibration_errors(before, cascade, scored.test),
+        versions=machine.versions(),
+        unseen_classes=tuple(label for label in cascade.labels if label not in seen),
+        scoring=cascade.scoring(compute.precision),
+        scoring_fingerprint=cascade.scoring_fingerprint(compute.precision),
+    )
+    certificate = replace(certificate, attempts=(*earlier, certificate.attempt()))
+    attempts.write(cascade, certificate, options.output)
+    return Outcome(certificate, _offers(answers, goals.delta, scored.corpus))
+
+
+def _cascade(options: CalibrateOptions) -> CascadeConfig:
+    pair = options.text_pair_column is not None
+    cascade = fetched(resolve_cascade(options, pair=pair, least_tiers=2))
+    if len(cascade.tiers) > 2 and (options.goals.class_agreement or options.goals.has_budget):
+        raise RefusedError(
+            f"cascade {cascade.name}: expected --agreement or --accuracy_retained for "
+            f"{len(cascade.tiers)} tiers, found another goal"
+        )
+    if options.confidence is None:
+        return cascade
+    before = (replace(tier, confidence=options.confidence) for tier in cascade.tiers[:-1])
+    return replace(cascade, tiers=(*before, cascade.tiers[-1]))
+
+
+def _inspect(options: CalibrateOptions) -> Input:
+    corpus = inputs.inspect(
+        options.input,
+        options.text_columns,
+        input_format=options.input_format,
+        schema=read_schema(options.schema) if options.schema else None,
+    )
+    label = options.label_column
+    if label is not None and label not in corpus.schema.names:
+        raise RefusedError(
+            f"--label_column {label}: no such column in {corpus.files[0].file.path}; found "
+            f"{', '.join(corpus.schema.names)}"
+        )
+    return corpus
+
+
+def _seed(options: CalibrateOptions, cascade: CascadeConfig, corpus: Input, precision: str) -> int:
+    """`--seed`, or a hash of corpus and cascade: the same ones then draw the same sample."""
+    if options.seed is not None:
+        return options.seed
+    described = describe_corpus(corpus.files, options.text_columns).to_json()
+    text = json.dumps([cascade.scoring_fingerprint(precision), described], sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def _fit_part(options: CalibrateOptions, cascade: CascadeConfig) -> float:
+    """Share of the sample that only fits, and takes no part in the test.
+
+    With two labels a temperature cannot change the order of confidences, so it costs no rows.
+    """
+    reorders = options.temperature == "fit" and len(cascade.labels) > 2
+    needed = reorders or len(cascade.tiers) > 2 or options.accuracy_retained is not None
+    return FIT_PART if needed else 0.0
+
+
+def _tested_by_all(options: CalibrateOptions) -> int:
+    """Rows that all tiers are to be tested on."""
+    return options.sample_rows or options.goals.test_rows()
+
+
+def _draw(
+    options: CalibrateOptions, cascade: CascadeConfig, corpus: Input, seed: int
+) -> sample.Sample:
+    goals, fit_part = options.goals, _fit_part(options, cascade)
+    wanted = round(_tested_by_all(options) / (1 - fit_part))
+    if goals.has_budget:
+        wanted += BUDGET_FIRST_TIER_ROWS
+    # Labelled rows are a sample already; and who names a number means it.
+    whole = options.label_column is not None or options.sample_rows is not None
+    part = 1.0 if whole else PART_OF_CORPUS
+    columns = [*options.text_columns]
+    if options.label_column and options.label_column not in columns:
+        columns.append(options.label_column)
+    drawn = sample.draw(corpus, columns, wanted, part, seed)
+    fewest = bounds.fewest_rows(goals.strictest, goals.delta) if goals.strictest else 1
+    tested = int(drawn.rows.num_rows * (1 - fit_part))
+    if tested < fewest:
+        raise RefusedError(
+            f"expected at least {fewest} rows to test with, found {tested}: without a "
+            f"single error, fewer cannot sign for {goals.strictest} at delta "
+            f"{goals.delta}. The corpus has {drawn.corpus:,} rows, of which "
+            f"{'all' if whole else 'a tenth'} may be drawn (--sample_rows takes more)"
+        )
+    return drawn
+
+
+def _score(
+    options: CalibrateOptions,
+    cascade: CascadeConfig,
+    models: Sequence[Model],
+    drawn: sample.Sample,
+    seed: int,
+) -> _Sample:
+    table, labels = drawn.rows, cascade.labels
+    texts = [one_array(table[name]) for name in options.text_columns]
+    count = table.num_rows
+    if options.goals.has_budget:
+        count = min(_tested_by_all(options), count // 2)
+    truth: Int64 | None = None
+    if options.label_column is not None:
+        names = [str(value) for value in table[options.label_column].to_pylist()]
+        where = f"--label_column {options.label_column}: expected"
+        truth = targets_of(names, labels, where)[:count]
+    everyone = [column[:count] for column in texts]
+    scored = score_sample.score_all(models, everyone, labels, truth).finite()
+    first_tier = None
+    if options.goals.has_budget:
+        logger.info("tier 1 scores %s rows", f"{table.num_rows - count:,}")
+        logits, _ = score_sample.score(models[0], [column[count:] for column in texts], labels)
+        first_tier = logits[np.isfinite(logits).all(axis=1)]
+    # Rows lie in random order.
+    fit = round(len(scored) * _fit_part(options, cascade))
+    corpus = drawn.corpus if options.label_column is None else None
+    fit_rows, test_rows = scored.take(slice(0, fit)), scored.take(slice(fit, len(scored)))
+    return _Sample(fit_rows, test_rows, first_tier, corpus, seed)
+
+
+def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Guarantee]:
+    """What the sample can sign for: each with the thresholds that it takes."""
+    if goals.has_budget:
+        return _within_budget(goals, cascade, rows)
+    test = rows.test.answers(cascade)
+    if goals.accuracy_retained is not None:
+        fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
+        return [guarantees.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
+    if len(cascade.tiers) > 2:
+        fit = rows.fit.answers(cascade)
+        assert goals.agreement is not None
+        return [guarantees.path_agreement(fit, test, goals.agreement, goals.delta, rows.corpus)]
+    labels = cascade.labels
+    share = goals.delta / (2 if goals.agreement and goals.class_agreement else 1)
+    each = []
+    if goals.agreement is not None:
+        each.append(guarantees.agreement(test, goals.agreement, share, rows.corpus))
+    if goals.class_agreement is not None:
+        each += guarantees.class_agreement(test, labels, goals.class_agreement, share)
+    return guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus)
+
+
+def _within_budget(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Guarantee]:
+    """Escalation within the budget on one sample, agreement at that threshold on another."""
+    budget = goals.max_escalation
+    if budget is None:
+        first, last = rows.test.seconds
+        assert goals.min_speedup is not None
+        budget = 1 / goals.min_speedup - first / last
+        if not 0 < budget < 1:
+            raise RefusedError(
+                f"--min_speedup {goals.min_speedup}: expected less than {last / first:.1f}, which "
+                "is how many times as fast the first tier is alone, on this machine"
+            )
+    assert rows.first_tier is not None
+    confidences = cascade.tiers[0].decoder.confidences(rows.first_tier)
+    within = guarantees.escalation(confidences, budget, goals.delta / 2, rows.corpus)
+    test = rows.test.answers(cascade)
+    return [within, guarantees.prove_agreement(test, within.thresholds, goals.delta / 2)]
+
+
+def _with_thresholds(cascade: CascadeConfig, thresholds: Sequence[float]) -> CascadeConfig:
+    tiers = [
+        replace(tier, threshold=threshold)
+        for tier, threshold in zip(cascade.tiers[:-1], thresholds, strict=True)
+    ]
+    return replace(cascade, tiers=(*tiers, cascade.tiers[-1]))
+
+
+def speed(rows: TierLogits, cascade: CascadeConfig, thresholds: Sequence[float]) -> Speed:
+    """Seconds a row in each tier, and how many times as fast as the last tier alone the cascade is.
+
+    Costs are those of this machine, batched and sorted by length, tokenization included; escalated
+    rows are taken to cost what rows of the sample cost on average.
+    """
+    tier = rows.answers(cascade).cascaded(thresholds)[1]
+    reached = tuple(float((tier >= number).mean()) for number in range(1, len(rows.seconds) + 1))
+    times = rows.seconds[-1] / float(np.dot(reached, rows.seconds))
+    return Speed(rows.seconds, reached[1], reached, times, times > 1)
+
+
+def _offers(answers: TierAnswers, delta: float, corpus: int | None) -> tuple[Offer, ...]:
+    """Goals of agreement with the threshold and the escalation that each would take."""
+    if len(answers.answers) > 2:
+        return ()
+    offers = []
+    for goal in OTHER_GOALS:
+        one = guarantees.agreement(answers, goal, delta, corpus)
+        tier = answers.cascaded(one.thresholds)[1]
+        offers.append(Offer(goal, one.met, one.thresholds[0], float((tier > 1).mean())))
+    return tuple(offers)

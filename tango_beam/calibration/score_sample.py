@@ -1,0 +1,138 @@
+"""Scores a sample with every tier, timed; fits temperatures to what came out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from tango_beam.answers import Decoder
+from tango_beam.arrays import Float32, Int64
+from tango_beam.calibration.temperature import expected_calibration_error, fit_temperature
+from tango_beam.config import CascadeConfig
+from tango_beam.guarantees.certificate import CalibrationError
+from tango_beam.guarantees.tier_answers import TierAnswers
+from tango_beam.models.logits import logits_of
+from tango_beam.models.protocol import Model
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP_ROWS = 64
+
+
+@dataclass(frozen=True)
+class TierLogits:
+    """Rows with the logits of every tier.
+
+    Attributes:
+      logits: of every tier, float32, shape [rows, labels], columns in the cascade's order.
+      seconds: a row, in each tier, tokenization included, on this machine.
+      truth: index of the right label, shape [rows]; None without labels.
+    """
+
+    logits: tuple[Float32, ...]
+    seconds: tuple[float, ...]
+    truth: Int64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits[0])
+
+    def take(self, rows: slice | Int64) -> TierLogits:
+        """Some of the rows."""
+        truth = None if self.truth is None else self.truth[rows]
+        return replace(self, logits=tuple(logits[rows] for logits in self.logits), truth=truth)
+
+    def finite(self) -> TierLogits:
+        """The rows whose logits are finite in every tier; a run counts the others as dead."""
+        finite = [np.isfinite(logits).all(axis=1) for logits in self.logits]
+        return self.take(np.flatnonzero(np.all(finite, axis=0)))
+
+    def reference(self) -> Int64:
+        """What temperatures are fitted to: the right labels, else the last tier's answers."""
+        return self.logits[-1].argmax(axis=1) if self.truth is None else self.truth
+
+    def answers(self, cascade: CascadeConfig) -> TierAnswers:
+        """Answers and confidences, with the cascade's temperatures and kinds of confidence."""
+        before = zip(cascade.tiers[:-1], self.logits[:-1], strict=True)
+        return TierAnswers(
+            tuple(tier.decoder.confidences(logits) for tier, logits in before),
+            tuple(logits.argmax(axis=1) for logits in self.logits),
+            self.truth,
+        )
+
+
+def score(model: Model, texts: Sequence[pa.Array], labels: Sequence[str]) -> tuple[Float32, float]:
+    """Logits of all rows, and seconds a row.
+
+    Args:
+      model: a tier's.
+      texts: one column of strings without nulls, or two for pairs.
+      labels: order of the logits' columns.
+    """
+    logits_of(model, *(column[:_WARM_UP_ROWS] for column in texts))
+    started = time.perf_counter()
+    logits = logits_of(model, *texts, labels=labels)
+    return logits, (time.perf_counter() - started) / max(1, len(logits))
+
+
+def score_all(
+    models: Sequence[Model],
+    texts: Sequence[pa.Array],
+    labels: Sequence[str],
+    truth: Int64 | None = None,
+) -> TierLogits:
+    """Scores rows with every tier.
+
+    Args:
+      models: the tiers' models, first to last.
+      texts: one column of strings without nulls, or two for pairs.
+      labels: order of the logits' columns.
+      truth: index of the right label.
+    """
+    logits, seconds = [], []
+    for number, model in enumerate(models, start=1):
+        logger.info("tier %d scores %s rows", number, f"{len(texts[0]):,}")
+        scores, spent = score(model, texts, labels)
+        logits.append(scores)
+        seconds.append(spent)
+    return TierLogits(tuple(logits), tuple(seconds), truth)
+
+
+def with_temperatures(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
+    """The cascade with temperatures fitted to rows (Guo et al., 2017; the paper's future work).
+
+    Tiers before the last are fitted to the right labels, or to the last tier's answers where there
+    are none; the last tier only to labels.
+    """
+    goal = fit.reference()
+    count = len(fit.logits) - (fit.truth is None)
+    fitted = (
+        replace(tier, temperature=fit_temperature(logits, goal))
+        for tier, logits in zip(cascade.tiers[:count], fit.logits[:count], strict=True)
+    )
+    return replace(cascade, tiers=(*fitted, *cascade.tiers[count:]))
+
+
+def calibration_errors(
+    before: CascadeConfig, after: CascadeConfig, rows: TierLogits
+) -> tuple[CalibrationError, ...]:
+    """Expected calibration error of every tier's best probability, before and after."""
+    goal = rows.reference()
+    labelled = rows.truth is not None
+    errors = []
+    for number, logits in enumerate(rows.logits if labelled else rows.logits[:-1]):
+        right = logits.argmax(axis=1) == goal
+        temperatures = [cascade.tiers[number].temperature for cascade in (before, after)]
+        first, second = (
+            expected_calibration_error(Decoder(temperature).confidences(logits), right)
+            for temperature in temperatures
+        )
+        against = "labels" if labelled else "last tier"
+        errors.append(
+            CalibrationError(number + 1, against, temperatures[0], first, temperatures[1], second)
+        )
+    return tuple(errors)

@@ -1,0 +1,86 @@
+"""What a calibration shows to people: the promise, agreement by class, what else could be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from tango_beam.calibration.calibrate import Offer, Outcome
+from tango_beam.guarantees.certificate import ClassAgreement
+
+MOST_CLASSES = 20
+
+
+def tables(outcome: Outcome, output: str) -> Iterator[Table]:
+    """Tables for standard output, most important first."""
+    yield _promise(outcome, output)
+    yield _classes(outcome.certificate.by_class)
+    if outcome.offers:
+        yield _offers(outcome.offers)
+
+
+def _promise(outcome: Outcome, output: str) -> Table:
+    certificate = outcome.certificate
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for one in certificate.signed:
+        what = one.goal + (f" of {one.label}" if one.label else "")
+        counted = f"{one.errors:,} of {one.rows:,} rows count against it, {one.method}"
+        proved = "" if one.bound is None else f"; proves {one.bound:.4f}"
+        table.add_row(
+            f"{what} {one.value:.4g}",
+            f"{'signed' if one.met else 'NOT SIGNED'} (delta {one.delta:.4g}): {counted}{proved}",
+        )
+    thresholds = ", ".join(f"{value:.6g}" for value in certificate.thresholds)
+    speed, corpus = certificate.speed, certificate.corpus
+    table.add_row("threshold", f"{thresholds}; {speed.escalated:.1%} of the sample escalated")
+    table.add_row("corpus", f"{corpus.rows:,} rows in {len(corpus.files)} files")
+    table.add_row("speedup", f"{speed.speedup:.2f} x the last tier alone, on this machine")
+    if not speed.pays:
+        table.add_row("", "THE CASCADE DOES NOT PAY here: run the last tier alone (--threshold 1)")
+    for tier in certificate.calibration:
+        table.add_row(
+            f"tier {tier.tier}",
+            f"temperature {tier.temperature_before:.4g} -> {tier.temperature_after:.4g}, "
+            f"calibration error {tier.error_before:.4f} -> {tier.error_after:.4f} "
+            f"(against the {tier.against})",
+        )
+    if certificate.unseen_classes:
+        shown = ", ".join(certificate.unseen_classes[:10])
+        table.add_row("unseen", f"no row of the sample is {shown}: nothing is known of them")
+    attempts = certificate.attempts
+    if len(attempts) > 1:
+        whole = min(1.0, sum(attempt.delta for attempt in attempts))
+        table.add_row(
+            "attempts",
+            f"{len(attempts)} on record: the best of them is wrong with probability {whole:.3g} "
+            "at most, not delta",
+        )
+    table.add_row("output", output if outcome.met else f"{output}: only the attempt, on record")
+    return table
+
+
+def _classes(classes: Sequence[ClassAgreement]) -> Table:
+    table = Table(title="agreement by class of the last tier (the same sample)", box=None)
+    for name in ("class", "rows", "accepted", "disagree", "agreement", "exact interval"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for one in sorted(classes, key=lambda one: one.interval[0])[:MOST_CLASSES]:
+        low, high = one.interval
+        counts = (one.rows, one.accepted, one.disagreements)
+        shown = [f"{count:,}" for count in counts]
+        table.add_row(one.label, *shown, f"{one.agreement:.4f}", f"{low:.4f} to {high:.4f}")
+    if len(classes) > MOST_CLASSES:
+        table.caption = f"the {MOST_CLASSES} lowest of {len(classes)}; the rest in the certificate"
+    return table
+
+
+def _offers(offers: Sequence[Offer]) -> Table:
+    table = Table(title="what these rows could sign for (each as the one goal)", box=None)
+    for name in ("agreement", "threshold", "escalated"):
+        table.add_column(name, justify="right")
+    for offer in offers:
+        given = [f"{offer.threshold:.6g}", f"{offer.escalated:.1%}"]
+        table.add_row(f"{offer.agreement:.4g}", *(given if offer.met else ["-", "100.0%"]))
+    return table

@@ -1,0 +1,187 @@
+"""The directory of a cascade: cascade.json, and a folder of weights for each tier beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tango_beam import checkpoint_files
+from tango_beam.checkpoint_files import EMBEDDED
+from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.errors import RefusedError
+from tango_beam.guarantees.certificate import Certificate
+
+CASCADE_FILE = "cascade.json"
+
+
+def embedded_cascades() -> list[str]:
+    """Names of the cascades that the package carries."""
+    return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{CASCADE_FILE}"))
+
+
+def load_cascade(name: str) -> CascadeConfig:
+    """Loads a cascade directory, on any fsspec URL, or an embedded cascade by its name.
+
+    Paths in it stay inside it; a tier may name a Hugging Face id with `hub` in place of `path`.
+
+    Raises:
+      RefusedError: no such directory or name, or a cascade.json that does not fit its schema.
+    """
+    folder = name.rstrip("/") if checkpoint_files.is_url(name) else str(_cascade_folder(name))
+    path = f"{folder}/{CASCADE_FILE}"
+    try:
+        stored = json.loads(checkpoint_files.read_text(path))
+        unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate"})
+        if unknown:
+            raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
+        tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
+        certificate = stored.get("certificate")
+        return CascadeConfig(
+            tiers=tiers,
+            labels=tuple(stored["labels"]),
+            name=stored.get("name", folder.rsplit("/", 1)[-1]),
+            pair=stored.get("pair"),
+            certificate=Certificate.from_json(certificate) if certificate else None,
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RefusedError(
+            f"{path}: expected what schemas/cascade.schema.json says, found {error!r}"
+        ) from error
+
+
+def _cascade_folder(name: str) -> Path:
+    folder = Path(name)
+    if (folder / CASCADE_FILE).is_file():
+        return folder
+    if folder.is_dir() or name not in embedded_cascades():
+        raise RefusedError(
+            f"cascade {name}: expected a folder with {CASCADE_FILE} or one of "
+            f"{', '.join(embedded_cascades()) or 'no embedded names'}, found neither"
+        )
+    return EMBEDDED / name
+
+
+def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
+    known = {field.name for field in fields(TierConfig)} - {"source", "tokenizer"}
+    unknown = set(entry) - known - {"path", "hub", "tokenizer"}
+    if unknown or ("path" in entry) == ("hub" in entry):
+        raise RefusedError(
+            f"{folder}/{CASCADE_FILE}: expected a tier with either path or hub, and "
+            f"{', '.join(sorted(known | {'tokenizer'}))}, found {sorted(entry)}"
+        )
+    source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
+    tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
+    options = {name: entry[name] for name in known & set(entry)}
+    return TierConfig(source=source, tokenizer=tokenizer, **options)
+
+
+def _inside(folder: str, relative: str) -> str:
+    """A path within a cascade directory, absolute; one that leaves it is refused."""
+    if checkpoint_files.is_url(folder):
+        # A store has no links: names alone say where they lead.
+        root, path = Path("/"), Path("/", relative)
+        inside = ".." not in path.parts and not relative.startswith("/") and relative
+        place = f"{folder}/{path.relative_to(root).as_posix()}" if inside else ""
+    else:
+        root = Path(folder).resolve()
+        path = (root / relative).resolve()
+        place = str(path) if path.is_relative_to(root) else ""
+    if not place:
+        raise RefusedError(
+            f"{folder}/{CASCADE_FILE}: expected paths inside the directory, found {relative!r}"
+        )
+    return place
+
+
+def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
+    """Writes cascade.json; tiers that lie inside `folder` are named relative to it.
+
+    Raises:
+      RefusedError: a tier's folder lies elsewhere.
+    """
+    entries = []
+    for tier in cascade.tiers:
+        entry: dict[str, Any] = {
+            key: value for key, value in asdict(tier).items() if value is not None
+        }
+        source = entry.pop("source")
+        if Path(source).is_dir():
+            entry = {"path": _relative(folder, source), **entry}
+        else:
+            entry = {"hub": source, **entry}
+        if tier.tokenizer:
+            entry["tokenizer"] = _relative(folder, tier.tokenizer)
+        entries.append(entry)
+    stored: dict[str, Any] = {
+        "name": cascade.name,
+        "labels": list(cascade.labels),
+        "tiers": entries,
+    }
+    if cascade.pair is not None:
+        stored["pair"] = cascade.pair
+    if cascade.certificate is not None:
+        stored["certificate"] = cascade.certificate.to_json()
+    (folder / CASCADE_FILE).write_text(json.dumps(stored, indent=2) + "\n")
+
+
+def _relative(folder: Path, path: str) -> str:
+    resolved = Path(path).resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        raise RefusedError(f"{folder}: expected its tiers inside it, found {path}")
+    return str(resolved.relative_to(folder.resolve()))
+
+
+def fetched(cascade: CascadeConfig) -> CascadeConfig:
+    """The same cascade; the tiers that lie on URLs lie in folders of this machine."""
+    tiers = tuple(
+        replace(
+            tier,
+            source=checkpoint_files.local(tier.source) or tier.source,
+            tokenizer=checkpoint_files.local(tier.tokenizer),
+            revision=None if checkpoint_files.is_url(tier.source) else tier.revision,
+        )
+        for tier in cascade.tiers
+    )
+    return replace(cascade, tiers=tiers)
+
+
+def link_checkpoints(cascade: CascadeConfig, folder: Path) -> CascadeConfig:
+    """Links (or copies) a cascade's checkpoints into a directory; the cascade as it is there.
+
+    Args:
+      cascade: its tiers lie anywhere; hub ids stay what they are.
+      folder: holds no checkpoint yet.
+    """
+    places: dict[str, str] = {}
+    tiers = [
+        replace(tier, source=_link_folder(tier.source, folder / f"tier_{number}", places))
+        for number, tier in enumerate(cascade.tiers, start=1)
+    ]
+    for number, tier in enumerate(tiers, start=1):
+        if tier.tokenizer:
+            place = _link_folder(tier.tokenizer, folder / f"tokenizer_{number}", places)
+            tiers[number - 1] = replace(tier, tokenizer=place)
+    return replace(cascade, tiers=tuple(tiers))
+
+
+def _link_folder(source: str, target: Path, places: dict[str, str]) -> str:
+    """Links (or copies) a checkpoint folder into the cascade directory; a hub id stays one."""
+    origin = Path(source)
+    if not origin.is_dir():
+        return source
+    if source not in places:
+        # A hard link costs no space, and stays when the original is deleted.
+        shutil.copytree(origin, target, copy_function=_link_file)
+        places[source] = str(target)
+    return places[source]
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(Path(source).resolve(), target)  # hub caches hold symbolic links
+    except OSError:
+        shutil.copy2(source, target)

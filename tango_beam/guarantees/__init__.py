@@ -1,0 +1,1 @@
+"""Exact statistics, the guarantees that follow from them, and the certificate."""

@@ -1,0 +1,236 @@
+"""Which thresholds keep a goal: each goal with the exact test that carries it. Pure NumPy.
+
+Every function here may be wrong with probability delta over the draw of the sample. `met` in what
+it returns means that the goal holds for all rows that the sample was drawn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tango_beam import routing
+from tango_beam.arrays import Float32
+from tango_beam.guarantees import betting, bounds
+from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
+from tango_beam.guarantees.thresholds import highest_threshold, lowest_threshold
+from tango_beam.guarantees.tier_answers import TierAnswers, path_of_thresholds
+
+NOTHING = 1.0
+
+
+def agreement(
+    sample: TierAnswers, goal: float, delta: float, corpus: int | None = None
+) -> Guarantee:
+    """The lowest threshold of two tiers that agrees with the last tier on the goal's share.
+
+    Every confidence of the sample is tried, not a grid: see `thresholds.lowest_threshold`.
+
+    Args:
+      sample: the sample.
+      goal: share of all rows, 0 to 1.
+      delta: level.
+      corpus: rows of the corpus that it was drawn from; None where they are not counted.
+    """
+    allowed = bounds.most_errors(len(sample), 1 - goal, delta, corpus)
+    wrong = sample.answers[0] != sample.last
+    threshold = lowest_threshold(sample.confidences[0], wrong, allowed)
+    return agreement_at((threshold,), sample, goal, delta, corpus)
+
+
+def agreement_at(
+    thresholds: tuple[float, ...],
+    sample: TierAnswers,
+    goal: float,
+    delta: float,
+    corpus: int | None = None,
+) -> Guarantee:
+    """What the sample says of given thresholds and a goal of agreement."""
+    errors = int(sample.disagrees(thresholds).sum())
+    p_value = float(bounds.p_values(errors, len(sample), 1 - goal, corpus))
+    return Guarantee(
+        goal="agreement",
+        value=goal,
+        delta=delta,
+        thresholds=thresholds,
+        rows=len(sample),
+        errors=errors,
+        bound=1 - bounds.upper(errors, len(sample), delta, corpus),
+        met=sample.accepts_any(thresholds) and p_value <= delta,
+        method=_method(len(sample), corpus),
+    )
+
+
+def _method(rows: int, corpus: int | None) -> str:
+    return "exact hypergeometric" if bounds.is_large_part(rows, corpus) else "exact binomial"
+
+
+def class_agreement(
+    sample: TierAnswers, labels: Sequence[str], goal: float, delta: float
+) -> list[Guarantee]:
+    """For every class that the last tier gives, the threshold at which the goal holds in it.
+
+    The classes share delta, so that all guarantees hold together with probability 1 - delta; the
+    highest of the thresholds keeps them all. The rows of a class are a binomial sample of that
+    class, however many they are.
+    """
+    given = np.unique(sample.last)
+    each = [
+        agreement(sample.take(sample.last == index), goal, delta / len(given)) for index in given
+    ]
+    return [
+        replace(one, goal="class_agreement", label=labels[index])
+        for one, index in zip(each, given, strict=True)
+    ]
+
+
+def path_agreement(
+    fit: TierAnswers, test: TierAnswers, goal: float, delta: float, corpus: int | None = None
+) -> Guarantee:
+    """Thresholds of a cascade of three tiers or more, of which each may differ from the last.
+
+    Lowering one threshold can take a row from a later tier that errs to an earlier one that does
+    not, so errors do not only grow: a path fixed by `fit` is tested from the safest point down.
+    """
+    path = path_of_thresholds(fit)
+    errors = np.array([int(test.disagrees(point).sum()) for point in path])
+    p = bounds.p_values(errors, len(test), 1 - goal, corpus)
+    last = betting.last_passed(len(path), lambda index: bool(p[index] <= delta))
+    return agreement_at(_point(path, last), test, goal, delta, corpus)
+
+
+def _point(path: list[tuple[float, ...]], index: int) -> tuple[float, ...]:
+    """A point of a path; where none passed, the thresholds that escalate every row."""
+    return path[index] if index >= 0 else (NOTHING,) * len(path[0])
+
+
+def accuracy_retained(
+    fit: TierAnswers, test: TierAnswers, rho: float, delta: float, seed: int
+) -> Guarantee:
+    """The lowest threshold on a fixed grid at which the share rho of the accuracy is kept.
+
+    The loss can also fall with the threshold, since an accepted row can be right where the last
+    tier is wrong. So the grid comes from `fit` and is tested from the safest point down; each test
+    is a bet on the rows of `test` in a seeded order.
+
+    Args:
+      fit: rows for the grid, none of them in `test`.
+      test: labelled rows.
+      rho: share of the last tier's accuracy that the cascade keeps, 0 to 1.
+      delta: level.
+      seed: of the order of the rows.
+
+    Raises:
+      ValueError: no labels.
+    """
+    if test.truth is None:
+        raise ValueError("expected labelled rows, found none")
+    shuffled = test.take(np.random.default_rng(seed).permutation(len(test)))
+    assert shuffled.truth is not None
+    truth, last_right = shuffled.truth, shuffled.last == shuffled.truth
+    path = path_of_thresholds(fit)
+
+    def passes(index: int) -> bool:
+        right = shuffled.cascaded(path[index])[0] == truth
+        values = betting.retained(right, last_right, rho)
+        return betting.rejects_negative_mean(values, delta, rho)
+
+    thresholds = _point(path, betting.last_passed(len(path), passes))
+    answers, _ = shuffled.cascaded(thresholds)
+    return Guarantee(
+        goal="accuracy_retained",
+        value=rho,
+        delta=delta,
+        thresholds=thresholds,
+        rows=len(test),
+        errors=int((last_right & (answers != truth)).sum()),
+        bound=None,
+        met=test.accepts_any(thresholds),
+        method="betting, fixed sequence",
+    )
+
+
+def escalation(
+    confidences: Float32, budget: float, delta: float, corpus: int | None = None
+) -> Guarantee:
+    """The highest first threshold that escalates at most the budget's share of rows.
+
+    Escalation only grows with the threshold, so the sample's own confidences are walked up and the
+    exact test needs no correction.
+
+    Args:
+      confidences: the first tier's on a large sample, float32, shape [rows].
+      budget: share of rows that may be escalated.
+      delta: level.
+      corpus: rows of the corpus; None where they are not counted.
+    """
+    allowed = bounds.most_errors(len(confidences), budget, delta, corpus)
+    threshold = highest_threshold(confidences, allowed)
+    escalated = int(routing.is_complex(confidences, threshold).sum())
+    return Guarantee(
+        goal="escalation",
+        value=budget,
+        delta=delta,
+        thresholds=(threshold,),
+        rows=len(confidences),
+        errors=escalated,
+        bound=bounds.upper(escalated, len(confidences), delta, corpus),
+        met=allowed >= 0,
+        method=_method(len(confidences), corpus),
+    )
+
+
+def prove_agreement(sample: TierAnswers, thresholds: tuple[float, ...], delta: float) -> Guarantee:
+    """The agreement that rows prove for thresholds that were chosen without them."""
+    errors = int(sample.disagrees(thresholds).sum())
+    proved = 1 - bounds.upper(errors, len(sample), delta)
+    found = agreement_at(thresholds, sample, proved, delta)
+    return replace(found, met=proved > 0, bound=proved)
+
+
+def at_one_threshold(
+    each: Sequence[Guarantee], sample: TierAnswers, *, labels: Sequence[str], corpus: int | None
+) -> list[Guarantee]:
+    """The guarantees at the highest of their thresholds, where all of them hold.
+
+    One of them is met where some row of the whole sample is accepted and its own test passes. A
+    class need not have an accepted row: without one, all its rows are the last tier's.
+    """
+    thresholds = max(one.thresholds for one in each)
+    accepts = sample.accepts_any(thresholds)
+    moved = []
+    for one in each:
+        part, size = sample, corpus
+        if one.label is not None:
+            part, size = sample.take(sample.last == labels.index(one.label)), None
+        again = agreement_at(thresholds, part, one.value, one.delta, size)
+        allowed = bounds.most_errors(len(part), 1 - one.value, one.delta, size)
+        met = accepts and again.errors <= allowed
+        moved.append(replace(again, goal=one.goal, label=one.label, met=met))
+    return moved
+
+
+def by_class(
+    sample: TierAnswers, labels: Sequence[str], thresholds: tuple[float, ...], delta: float
+) -> tuple[ClassAgreement, ...]:
+    """Agreement with the last tier in every class that it gives, with exact two-sided intervals."""
+    wrong = sample.disagrees(thresholds)
+    accepted = sample.cascaded(thresholds)[1] < len(sample.answers)
+    classes = []
+    for index in np.unique(sample.last):
+        here = sample.last == index
+        rows, errors = int(here.sum()), int(wrong[here].sum())
+        low, high = bounds.interval(errors, rows, delta)
+        classes.append(
+            ClassAgreement(
+                label=labels[int(index)],
+                rows=rows,
+                disagreements=errors,
+                agreement=1 - errors / rows,
+                interval=(1 - high, 1 - low),
+                accepted=int(accepted[here].sum()),
+            )
+        )
+    return tuple(classes)

@@ -1,0 +1,96 @@
+"""Rows that every tier has answered, and what a cascade makes of them. Pure NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tango_beam import routing
+from tango_beam.arrays import Bool, Float32, Int64
+from tango_beam.guarantees.thresholds import lowest_threshold
+
+
+@dataclass(frozen=True)
+class TierAnswers:
+    """Rows with the answer of every tier.
+
+    Attributes:
+      confidences: of every tier but the last, float32, shape [rows] each.
+      answers: of every tier, index into the labels, shape [rows] each.
+      truth: right labels, shape [rows]; None where there are none.
+    """
+
+    confidences: tuple[Float32, ...]
+    answers: tuple[Int64, ...]
+    truth: Int64 | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.confidences) != len(self.answers) - 1 or not self.confidences:
+            raise ValueError(
+                "expected two tiers or more, with confidences for all but the last, found "
+                f"{len(self.answers)} tiers and {len(self.confidences)} with confidences"
+            )
+        lengths = {*map(len, self.confidences), *map(len, self.answers)}
+        if len(lengths) != 1:
+            raise ValueError(f"expected as many rows of every tier, found {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.answers[0])
+
+    def take(self, rows: Int64 | Bool) -> TierAnswers:
+        """Some of the rows."""
+        return TierAnswers(
+            tuple(part[rows] for part in self.confidences),
+            tuple(part[rows] for part in self.answers),
+            None if self.truth is None else self.truth[rows],
+        )
+
+    @property
+    def last(self) -> Int64:
+        """The last tier's answers, with which all others are compared."""
+        return self.answers[-1]
+
+    def cascaded(self, thresholds: Sequence[float]) -> tuple[Int64, Int64]:
+        """Answer of the cascade and number of the tier that gives it (1 first), shape [rows]."""
+        return routing.cascade_answers(self.answers, self.confidences, thresholds)
+
+    def accepts_any(self, thresholds: Sequence[float]) -> bool:
+        """Whether a tier before the last answers any row."""
+        return bool((self.cascaded(thresholds)[1] < len(self.answers)).any())
+
+    def disagrees(self, thresholds: Sequence[float]) -> Bool:
+        """Rows on which the cascade's answer is not the last tier's, shape [rows]."""
+        return self.cascaded(thresholds)[0] != self.last
+
+
+def path_of_thresholds(fit: TierAnswers, steps: int = 100) -> list[tuple[float, ...]]:
+    """Thresholds from the safest down, each tier's taken from quantiles of rows that only fit.
+
+    With two tiers, the thresholds are quantiles of the first tier's confidence. With more, every
+    tier may accept the same number of disagreements among these rows; it grows along the path.
+
+    Args:
+      fit: rows that take no part in the test.
+      steps: points on the path.
+
+    Returns:
+      Tuples with a threshold for every tier but the last, without repeats, all at least 0.
+    """
+    if len(fit.confidences) == 1:
+        quantiles = np.linspace(1, 0, steps + 1)[1:]
+        reachable = np.minimum(fit.confidences[0], routing.BELOW_ONE)
+        values = np.quantile(reachable, quantiles, method="lower")
+        return list(dict.fromkeys((float(value),) for value in values))
+    wrong = [answer != fit.last for answer in fit.answers[:-1]]
+    most = max(int(flags.sum()) for flags in wrong)
+    points = []
+    for allowed in np.unique(np.linspace(0, most, steps).astype(np.int64)):
+        points.append(
+            tuple(
+                lowest_threshold(confidence, flags, int(allowed))
+                for confidence, flags in zip(fit.confidences, wrong, strict=True)
+            )
+        )
+    return list(dict.fromkeys(points))

@@ -1,0 +1,204 @@
+"""The main job: everything is checked, and the graph is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tango_beam.cascade import Cascade
+from tango_beam.config import CascadeConfig, Compute
+from tango_beam.errors import RefusedError
+from tango_beam.guarantees import certificate
+from tango_beam.io import inputs
+from tango_beam.io.jsonl_schema import read_schema
+from tango_beam.io.planned import Input, PlannedFile, describe_corpus
+from tango_beam.job.options import ClassifyOptions
+from tango_beam.placement import Placement, placement_of
+from tango_beam.record_columns import OutputColumns
+from tango_beam.resolve import load_tiers, resolve_cascade, settle
+from tango_beam.run.commit import Commit
+from tango_beam.run.read import ReadRecords
+from tango_beam.run.run_file import Run
+from tango_beam.run.write import Sink
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job.
+
+    Attributes:
+      options: as given.
+      cascade: its tiers, with the threshold that holds.
+      compute: device and precision, no longer `auto`.
+      columns: which columns are read and added.
+      run: what is written to `_run.json`.
+    """
+
+    options: ClassifyOptions
+    cascade: CascadeConfig
+    compute: Compute
+    columns: OutputColumns
+    run: Run
+
+    def build(self, pipeline: beam.Pipeline, workers: int = 1) -> None:
+        """Adds the job's graph to a pipeline.
+
+        Each branch has a sink of its own: on the in-process runner a Flatten ahead of a sink holds
+        the whole collection in memory.
+        """
+        output, place = self.options.output, self._placement(pipeline)
+        rows = pipeline | "Input" >> ReadRecords(output, len(self.run.items()), workers)
+        scored = rows.good | "Cascade" >> Cascade(
+            self.cascade,
+            columns=self.columns,
+            compute=self.compute,
+            audit_rate=self.run.audit_rate,
+            fingerprint=self.run.cascade["fingerprint"],
+            placement=place,
+        )
+        stored = [rows.dead | "DeadOnArrival" >> Sink(output, "dead")]
+        for number, branch in enumerate(scored.branches, start=1):
+            sink = Sink(output, "accepted" if number == 1 else "escalated")
+            stored.append(branch | f"AnsweredByTier{number}" >> place.hinted(sink, number))
+        for number, branch in enumerate(scored.audits, start=2):
+            sink = Sink(output, "audited")
+            stored.append(branch | f"AuditedByTier{number}" >> place.hinted(sink, number))
+        for number, branch in enumerate(scored.failures, start=1):
+            sink = Sink(output, "dead")
+            stored.append(branch | f"DeadInTier{number}" >> place.hinted(sink, number))
+        _ = tuple(stored) | "Manifest" >> Commit(output)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of input, as progress counts them."""
+        return sum(item.weight for item in self.run.items())
+
+    def precisions(self) -> dict[str, str]:
+        """What the models that are loaded in this process compute in, by tier."""
+        loaded = load_tiers(self.cascade, self.compute)
+        return {f"tier {number}": model.precision for number, model in enumerate(loaded, start=1)}
+
+    def _placement(self, pipeline: beam.Pipeline) -> Placement:
+        options = self.options
+        hints = options.second_tier_ram, options.second_tier_accelerator
+        return placement_of(options.placement, pipeline.options, *hints)
+
+
+def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
+    """Checks everything that can be checked before any row is scored.
+
+    Args:
+      options: as given.
+      local: the models run on this machine (see `resolve.settle`).
+
+    Raises:
+      RefusedError: says what was expected and what was found.
+    """
+    cascade = resolve_cascade(options, pair=options.text_pair_column is not None)
+    if len(cascade.tiers) != 2 and (options.audit_rows or options.audit_rate):
+        raise RefusedError(
+            f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
+        )
+    compute = settle(options.device, options.precision, local=local)
+    compute = replace(compute, workers=options.workers)
+    corpus = inputs.inspect(
+        options.input,
+        options.text_columns,
+        input_format=options.input_format,
+        columns=options.columns,
+        schema=read_schema(options.schema) if options.schema else None,
+        limit=options.limit,
+        checkpoint_bytes=options.checkpoint_bytes,
+        allow_broken_files=options.allow_broken_files,
+    )
+    columns = OutputColumns(
+        text_columns=options.text_columns,
+        prefix=options.answer_prefix,
+        scores=options.scores,
+        source=options.source_columns,
+        costs=True,
+    )
+    job = Job(options, cascade, compute, columns, _run(options, cascade, compute, columns, corpus))
+    if local:
+        load_tiers(cascade, compute)
+    return job
+
+
+def _run(
+    options: ClassifyOptions,
+    cascade: CascadeConfig,
+    compute: Compute,
+    columns: OutputColumns,
+    corpus: Input,
+) -> Run:
+    output_schema = columns.schema(corpus.schema, cascade.labels)
+    output_format = "jsonl" if options.output_format == "jsonl" else "parquet"
+    if output_format == "parquet":
+        _refuse_for_parquet(output_schema)
+    return Run(
+        input=corpus,
+        output_schema=output_schema,
+        output_format=output_format,
+        max_dead_fraction=options.max_dead_fraction,
+        cascade=_describe_cascade(cascade, compute.precision, options.text_columns, corpus.files),
+        audit_rate=_audit_rate(options, cascade, corpus),
+        options=options.of_results(compute.device, compute.precision),
+    )
+
+
+def _refuse_for_parquet(schema: pa.Schema) -> None:
+    """Refuses a column that Parquet cannot hold, such as a struct without fields."""
+    for field in schema:
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowException as error:
+            raise RefusedError(
+                f"column {field.name}: expected a type that Parquet can hold, found {field.type} "
+                f"({error}); write --output_format jsonl, leave it out with --columns, or state "
+                "its type with --schema"
+            ) from error
+
+
+def _describe_cascade(
+    cascade: CascadeConfig,
+    precision: str,
+    text_columns: Sequence[str],
+    files: Sequence[PlannedFile],
+) -> dict[str, Any]:
+    scoring, fingerprint = cascade.scoring(precision), cascade.scoring_fingerprint(precision)
+    thresholds = [tier.threshold for tier in cascade.tiers[:-1]]
+    covers = certificate.coverage(
+        cascade.certificate,
+        scoring,
+        fingerprint,
+        [value or 0.0 for value in thresholds],
+        describe_corpus(files, text_columns),
+    )
+    return {
+        "name": cascade.name,
+        "fingerprint": cascade.fingerprint(precision),
+        "scoring_fingerprint": fingerprint,
+        "labels": list(cascade.labels),
+        "thresholds": thresholds,
+        "tiers": [asdict(tier) for tier in cascade.tiers],
+        "certificate": covers.to_json(),
+    }
+
+
+def _audit_rate(options: ClassifyOptions, cascade: CascadeConfig, corpus: Input) -> float:
+    """The share of rows to draw, so that about as many simple ones are audited as were asked for.
+
+    Where a certificate says how many rows are escalated, those do not count; else all do.
+    """
+    if options.audit_rate is not None:
+        return options.audit_rate
+    if options.audit_rows is None:
+        return 0.0
+    escalated = cascade.certificate.speed.escalated if cascade.certificate else 0.0
+    simple = inputs.estimate_rows(corpus.files) * (1 - escalated)
+    return min(1.0, options.audit_rows / max(1.0, simple))

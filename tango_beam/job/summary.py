@@ -1,0 +1,151 @@
+"""The table at the end of a run: rows by fate, promises, and what the run cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rich.table import Table
+
+from tango_beam.guarantees.certificate import NONE
+from tango_beam.run.manifest import Audit, Manifest, ModelWork
+from tango_beam.terminal import Line, projections
+
+# A run with fewer rows or seconds mostly measures its own start.
+_ENOUGH_ROWS = 10_000
+# A run of this many seconds is long enough to spend a few on the machine's peak.
+_ENOUGH_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the process that launched a run saw of its cost.
+
+    Attributes:
+      seconds: wall clock, from the command to its end.
+      working: of these, while the pipeline ran.
+      before: rows that earlier runs had committed, which this one had not to score.
+      cores: that did the work; None where it was done elsewhere.
+      peaks: what this machine does in large matrix products, FLOP/s by tier (`tier 1`).
+    """
+
+    seconds: float
+    working: float = 0.0
+    before: int = 0
+    cores: int | None = None
+    peaks: Mapping[str, float] = field(default_factory=dict)
+
+
+def peaks(precisions: Mapping[str, str], device: str, working: float) -> dict[str, float]:
+    """FLOP/s of this machine's best matrix products, where a run was long enough to ask.
+
+    Args:
+      precisions: by tier; int8 has no rate to stand beside.
+      device: on which the models ran.
+      working: seconds that the run took; it takes a few more to measure.
+    """
+    from tango_beam.models import peak_flops
+
+    if device != "cpu" or working < _ENOUGH_SECONDS:
+        return {}
+    rates = {kind: peak_flops.peak_flops(kind) for kind in {*precisions.values()} - {"int8"}}
+    return {tier: rates[kind] for tier, kind in precisions.items() if kind in rates}
+
+
+def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
+    """The table at the end of a run.
+
+    Args:
+      manifest: as stored.
+      output: where.
+      spent: by this process.
+    """
+    rows = manifest.rows
+    answered = rows.accepted + rows.escalated
+    table = Table(title=None, show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    cascade = manifest.cascade
+    thresholds = ", ".join(f"{value:.4f}" for value in cascade.thresholds) or "none"
+    table.add_row("cascade", cascade.name, f"threshold {thresholds}, {cascade.fingerprint}")
+    done = rows.read - spent.before
+    rate = f"{done / max(spent.seconds, 1e-9):,.0f} rows/s" if done else ""
+    earlier = f", {spent.before:,} of them by earlier runs" if spent.before else ""
+    table.add_row("read", f"{rows.read:,}", f"{rate}{earlier}".removeprefix(", "))
+    for kind, count, what in (
+        ("accepted", rows.accepted, "answered by the first tier"),
+        ("escalated", rows.escalated, "answered by a later tier"),
+    ):
+        table.add_row(kind, f"{count:,}", f"{count / max(1, answered):.1%} {what}")
+    _add_losses(table, manifest)
+    _add_promises(table, manifest)
+    for line in _costs(manifest, spent, done):
+        table.add_row(*line)
+    table.add_row("output", f"{len(manifest.files)} files", output)
+    return table
+
+
+def _add_losses(table: Table, manifest: Manifest) -> None:
+    rows = manifest.rows
+    dead = f"{rows.dead / max(1, rows.read):.2%}"
+    table.add_row("dead", f"{rows.dead:,}", f"{dead} in _dead_letters" if rows.dead else "")
+    for reason, count in list(manifest.dead_letters.reasons.items())[:5]:
+        table.add_row("", f"{count:,}", reason)
+    for broken in manifest.broken_files[:5]:
+        table.add_row("broken", "", f"{broken['path']}: {broken['error']}")
+
+
+def _add_promises(table: Table, manifest: Manifest) -> None:
+    certificate = manifest.cascade.certificate
+    if certificate.status != NONE:
+        table.add_row("certificate", "", certificate.status)
+        for line in certificate.differs[:3]:
+            table.add_row("", "", line)
+    if manifest.audit:
+        audited = manifest.rows.audited
+        table.add_row("audited", f"{audited:,}", describe_audit(manifest.audit))
+
+
+def _costs(manifest: Manifest, spent: Spent, done: int) -> Iterator[Line]:
+    """Where the time went, and what larger corpora would take."""
+    by_stage = ", ".join(f"{stage} {value:,.1f} s" for stage, value in manifest.seconds.items())
+    yield "seconds", f"{spent.seconds:,.1f}", by_stage
+    padding = ", ".join(
+        f"{tier} {count.padded / max(1, count.real):.3f}" for tier, count in manifest.tokens.items()
+    )
+    if padding:
+        yield "padding", "", f"{padding} (padded over real tokens)"
+    if done < _ENOUGH_ROWS:
+        return
+    models = manifest.models
+    within = sum(tier.seconds for tier in models.values())
+    # Seconds of earlier runs, or of several workers at once, are no share of this one's.
+    alone = spent.cores is not None and not spent.before and spent.working
+    if models:
+        yield (
+            "models",
+            f"{within / spent.working:.0%} of the time" if alone else "",
+            _models(models, spent.peaks),
+        )
+    rate = done / max(1e-9, spent.working)
+    yield from projections(rate, spent.cores)
+
+
+def _models(models: Mapping[str, ModelWork], peaks: Mapping[str, float]) -> str:
+    lines = []
+    for tier, cost in models.items():
+        rate = cost.operations / max(1e-9, cost.seconds)
+        share = f", {rate / peaks[tier]:.0%} of the machine's" if tier in peaks else ""
+        lines.append(f"{tier} {cost.seconds:,.1f} s at {rate / 1e9:,.0f} GFLOP/s{share}")
+    return "; ".join(lines) + " (no padding counted)"
+
+
+def describe_audit(audit: Audit) -> str:
+    """The verdict of an audit with the figures behind it."""
+    low, high = audit.interval
+    goal = "" if audit.goal is None else f", certified at most {1 - audit.goal:.2%}"
+    return (
+        f"{audit.verdict}: {audit.disagreements:,} of {audit.checked:,} checked answers "
+        f"disagree, {low:.2%} to {high:.2%} of all rows{goal}"
+    )

@@ -1,0 +1,133 @@
+"""Encoders that transformers knows by several names, and what their layers are made of.
+
+A classifier's head reads the first token alone, so the last layer has to answer for that one only:
+all tokens give their keys and values, and the rest of the layer, five sixths of its work, runs once
+a text. `PackedEncoder` computes it so; `shorten` makes a network of transformers do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+DISTILBERT = "DistilBertForSequenceClassification"
+_BERT = {
+    "BertForSequenceClassification",
+    "CamembertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One layer: attention, then the feed-forward network, each added to its input and normed."""
+
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    merge: nn.Linear
+    merge_norm: nn.Module
+    widen: nn.Linear
+    activation: Callable[[torch.Tensor], torch.Tensor]
+    narrow: nn.Linear
+    narrow_norm: nn.Module
+
+
+def known(network: Any) -> bool:
+    """Whether a transformers model is an encoder whose head reads nothing but the first token."""
+    kind, config = type(network).__name__, network.config
+    if kind == DISTILBERT:
+        return True
+    return (
+        kind in _BERT
+        and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
+        and not getattr(config, "is_decoder", False)
+    )
+
+
+def activation(config: Any) -> str:
+    """Name of the activation in a known network's layers."""
+    return config.activation if config.model_type == "distilbert" else config.hidden_act
+
+
+def layers(network: Any) -> nn.ModuleList:
+    """The layers of a known network, first to last."""
+    base = network.base_model
+    stack = base.transformer if type(network).__name__ == DISTILBERT else base.encoder
+    return stack.layer
+
+
+def parts(layer: Any) -> Parts:
+    """What a layer of a known network is made of."""
+    if hasattr(layer, "ffn"):
+        inner, feed = layer.attention, layer.ffn
+        return Parts(
+            inner.q_lin,
+            inner.k_lin,
+            inner.v_lin,
+            inner.out_lin,
+            layer.sa_layer_norm,
+            feed.lin1,
+            feed.activation,
+            feed.lin2,
+            layer.output_layer_norm,
+        )
+    inner, merge = layer.attention.self, layer.attention.output
+    widen, narrow = layer.intermediate, layer.output
+    return Parts(
+        inner.query,
+        inner.key,
+        inner.value,
+        merge.dense,
+        merge.LayerNorm,
+        widen.dense,
+        widen.intermediate_act_fn,
+        narrow.dense,
+        narrow.LayerNorm,
+    )
+
+
+def shorten(network: Any) -> None:
+    """Lets the last layer of a known network answer for the first token alone; not to be trained.
+
+    Logits stay what they were but for rounding. A network that is not `known` is left as it is.
+    """
+    if known(network):
+        stack = layers(network)
+        stack[-1] = FirstTokenLayer(parts(stack[-1]), network.config.num_attention_heads)
+
+
+class FirstTokenLayer(nn.Module):
+    """A layer that reads all tokens of a padded micro-batch and answers for the first of each row.
+
+    Args:
+      parts: of the layer that it stands for.
+      heads: of attention.
+    """
+
+    def __init__(self, parts: Parts, heads: int) -> None:
+        super().__init__()
+        self._heads, self._activation = heads, parts.activation
+        self.query, self.key, self.value = parts.query, parts.key, parts.value
+        self.merge, self.merge_norm = parts.merge, parts.merge_norm
+        self.widen, self.narrow, self.narrow_norm = parts.widen, parts.narrow, parts.narrow_norm
+
+    def forward(
+        self, states: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        """States of the first tokens, shape [rows, 1, hidden size], of those of all tokens."""
+        first = states[:, :1]
+        query, key, value = (
+            layer(given).unflatten(-1, (self._heads, -1)).transpose(1, 2)
+            for layer, given in ((self.query, first), (self.key, states), (self.value, states))
+        )
+        seen = None if mask is None else mask[:, :, :1]
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        merged = self.merge_norm(self.merge(mixed.transpose(1, 2).flatten(2)) + first)
+        return self.narrow_norm(self.narrow(self._activation(self.widen(merged))) + merged)

@@ -1,0 +1,132 @@
+"""Turns names and options into a checked cascade, a settled device and loaded tiers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from safetensors import SafetensorError
+
+from tango_beam.cascade_directory import load_cascade
+from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.errors import RefusedError
+from tango_beam.models import loading
+from tango_beam.models.checkpoints import labels_of, revision_of
+from tango_beam.models.protocol import Model
+from tango_beam.options import CascadeOptions, TierOptions
+
+
+def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1) -> CascadeConfig:
+    """The cascade that options name, with their threshold, max_length and precision.
+
+    Args:
+      options: names a cascade, or two checkpoints (`TierOptions`).
+      pair: whether two texts a row are read.
+      least_tiers: that the cascade must have.
+
+    Raises:
+      RefusedError: options that contradict each other, tiers with different labels, too few tiers,
+        or one text a row where the cascade reads two.
+    """
+    cascade = _named(options)
+    if options.precision != "auto":
+        cascade = cascade.without_precisions()
+    if options.max_length is not None:
+        cascade = cascade.with_max_length(options.max_length)
+    _refuse_other_labels(cascade)
+    if len(cascade.tiers) < least_tiers:
+        raise RefusedError(f"cascade {cascade.name}: expected two tiers or more, found one")
+    if cascade.pair and not pair:
+        raise RefusedError(
+            f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
+        )
+    pinned = (replace(t, revision=t.revision or revision_of(t.source)) for t in cascade.tiers)
+    return replace(cascade, tiers=tuple(pinned))
+
+
+def _named(options: CascadeOptions) -> CascadeConfig:
+    given = options if isinstance(options, TierOptions) else None
+    if given and (given.first_tier or given.second_tier):
+        return _pair_of_tiers(given)
+    cascade = load_cascade(options.cascade)
+    if given is None or given.threshold is None:
+        return cascade
+    if len(cascade.tiers) < 2:
+        raise RefusedError(f"--threshold: cascade {cascade.name} has one tier only")
+    return cascade.with_first_threshold(given.threshold)
+
+
+def _pair_of_tiers(options: TierOptions) -> CascadeConfig:
+    given = {
+        "--first_tier": options.first_tier,
+        "--second_tier": options.second_tier,
+        "--threshold": options.threshold,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if missing or options.cascade != TierOptions.cascade:
+        found = f"no {' and no '.join(missing)}" if missing else f"--cascade {options.cascade} too"
+        raise RefusedError(
+            f"expected --first_tier, --second_tier and --threshold together, or --cascade, found "
+            f"{found}"
+        )
+    assert options.first_tier and options.second_tier
+    return CascadeConfig(
+        tiers=(
+            TierConfig(options.first_tier, threshold=options.threshold),
+            TierConfig(options.second_tier),
+        ),
+        labels=tuple(sorted(labels_of(options.first_tier))),
+        name=f"{options.first_tier} + {options.second_tier}",
+    )
+
+
+def _refuse_other_labels(cascade: CascadeConfig) -> None:
+    for tier in cascade.tiers:
+        labels = sorted(labels_of(tier.source))
+        if labels != sorted(cascade.labels):
+            raise RefusedError(
+                f"tier {tier.source}: expected the labels {sorted(cascade.labels)}, found {labels}"
+            )
+
+
+def settle(device: str, precision: str, *, local: bool = True) -> Compute:
+    """Device and precision with `auto` settled.
+
+    Args:
+      device: `auto`, `cpu` or `cuda`.
+      precision: `auto`, `fp32`, `bf16` or `int8`.
+      local: the models run on this machine; elsewhere `auto` finds the device where they do, while
+        the precision is settled here, since every worker must give the same scores.
+
+    Raises:
+      RefusedError: a device that is not there, an unknown precision.
+    """
+    try:
+        device = loading.resolve_device(device) if local else device
+        return Compute(device, loading.resolve_precision(precision, device))
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+
+
+def load_tiers(cascade: CascadeConfig, compute: Compute) -> list[Model]:
+    """Loads the models of all tiers in this process: what is wrong with one shows now.
+
+    Raises:
+      RefusedError: weights that are missing, damaged or of another shape, a file that is not there.
+    """
+    return [load_tier(tier, compute) for tier in cascade.tiers]
+
+
+def load_tier(tier: TierConfig, compute: Compute) -> Model:
+    """Loads one tier's model in this process.
+
+    Raises:
+      RefusedError: as `load_tiers`.
+    """
+    try:
+        return loading.load(tier, compute)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        found = " ".join(lines[:3]) or repr(error)
+        raise RefusedError(
+            f"tier {tier.source}: expected a checkpoint that loads, found {found[:500]}"
+        ) from error

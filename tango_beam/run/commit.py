@@ -1,0 +1,169 @@
+"""The last step: what counts is added up, what does not is deleted, the manifest is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import apache_beam as beam
+
+from tango_beam.errors import JobError
+from tango_beam.guarantees import audit_verdict
+from tango_beam.io import plan, planned
+from tango_beam.machine import versions
+from tango_beam.run import receipts
+from tango_beam.run.layout import (
+    AUDIT,
+    DEAD_LETTERS,
+    FAILURE,
+    MANIFEST,
+    RECEIPTS,
+    TEMPORARY,
+    is_part,
+)
+from tango_beam.run.manifest import (
+    Audit,
+    Cascade,
+    DeadLetters,
+    Manifest,
+    ModelWork,
+    Rows,
+    Tokens,
+)
+from tango_beam.run.receipts import READ, Receipt, StoredFile, TierCost
+from tango_beam.run.run_file import Run, describe_schema, load_run
+from tango_beam.run.store import Store
+
+KEYED = tuple[int, int]
+
+
+class Commit(beam.PTransform):
+    """Receipt names of all sinks in; after the last of them, commits the run.
+
+    Args:
+      output: the run's output directory.
+    """
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        self._output = output
+
+    def expand(self, names: tuple[beam.PCollection, ...]) -> beam.PCollection:
+        output = self._output
+        # One element that is always there, so that a run without any row is committed too.
+        always = names[0].pipeline | "Always" >> beam.Impulse()
+        # Keyed ahead of the Flatten: Flink's runner loses track of a Flatten that joins an Impulse
+        # with outputs of another stage and goes on in a ParDo.
+        keyed = [
+            ends | f"ToOneKey{number}" >> beam.Map(lambda _: (0, 0)).with_output_types(KEYED)
+            for number, ends in enumerate((*names, always))
+        ]
+        return (
+            keyed
+            | "Receipts" >> beam.Flatten()
+            | "AfterAll" >> beam.GroupByKey()
+            | "Commit" >> beam.Map(lambda _: commit(Store(output))).with_output_types(None)
+        )
+
+
+def commit(store: Store) -> None:
+    """Checks that all input is accounted for, and writes the manifest; may run twice.
+
+    When too many rows are dead, `_failure.json` is written in its place.
+
+    Raises:
+      JobError: a checkpoint is missing, or the sums do not match.
+    """
+    if not store.has_ended():
+        run = load_run(store)
+        names = store.names(RECEIPTS)
+        counted = receipts.load(store, receipts.of_attempts(names, receipts.committed(names)))
+        _require_every_checkpoint(run, counted)
+        manifest = summarize(run, counted)
+        stored = manifest.stored
+        store.delete([name for name in store.names() if is_part(name) and name not in stored])
+        rows = manifest.rows
+        failed = rows.read and rows.dead / rows.read > run.max_dead_fraction
+        store.write_json(FAILURE if failed else MANIFEST, manifest.to_json())
+    store.drop_folder(RECEIPTS)
+    store.drop_folder(TEMPORARY)
+
+
+def _require_every_checkpoint(run: Run, counted: list[Receipt]) -> None:
+    """Raises unless every checkpoint of the plan was read, each once."""
+    last = {receipt.checkpoint: receipt.last for receipt in counted if receipt.step == READ}
+    missing = []
+    for number, item in enumerate(run.items()):
+        index = 0
+        while last.get(plan.number(number, index)) is False:
+            index += 1
+        if item.stream or index == 0:
+            # An extra, empty checkpoint may follow a stream's last.
+            missing += [] if plan.number(number, index) in last else [(number, index)]
+    if missing:
+        raise JobError(
+            f"expected every checkpoint to be committed, found {len(missing)} that are not; the "
+            f"first is number {missing[0][1]} of item {missing[0][0]}"
+        )
+
+
+def summarize(run: Run, counted: list[Receipt]) -> Manifest:
+    """Adds receipts up.
+
+    Raises:
+      JobError: rows read are not rows accepted, escalated and dead.
+    """
+    rows: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    costs: dict[str, TierCost] = {}
+    for receipt in counted:
+        rows[receipt.step] += receipt.rows
+        errors.update(receipt.errors)
+        receipts.add_costs(costs, receipt.costs)
+    if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
+        raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
+    rows["accepted"] += rows["audited"]
+    costs = dict(sorted(costs.items()))
+    fates = Rows(*(rows[fate.name] for fate in fields(Rows)))
+    files = sorted((file for receipt in counted for file in receipt.files), key=lambda f: f.name)
+    cascade = Cascade.from_json(run.cascade)
+    seconds = {"read": sum(receipt.seconds for receipt in counted)}
+    seconds |= {tier: cost.seconds for tier, cost in costs.items()}
+    return Manifest(
+        version=1,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=fates,
+        files=tuple(file for file in files if not file.name.startswith("_")),
+        dead_letters=DeadLetters(_within(files, DEAD_LETTERS), dict(errors.most_common(50))),
+        audit=_audit(run, fates, counted, files, cascade.certificate.agreement),
+        broken_files=(*run.input.broken, *(one for receipt in counted for one in receipt.broken)),
+        inputs=tuple(planned.to_json(file) for file in run.input.files),
+        schema=tuple(describe_schema(run.output_schema)),
+        cascade=cascade,
+        seconds={stage: round(spent, 3) for stage, spent in seconds.items()},
+        tokens={tier: Tokens(cost.tokens, cost.padded) for tier, cost in costs.items()},
+        models={
+            tier: ModelWork(round(cost.computing, 3), cost.operations)
+            for tier, cost in costs.items()
+        },
+        versions=versions(),
+        options=run.options,
+    )
+
+
+def _within(files: list[StoredFile], folder: str) -> tuple[StoredFile, ...]:
+    return tuple(file for file in files if file.name.startswith(folder))
+
+
+def _audit(
+    run: Run, rows: Rows, counted: list[Receipt], files: list[StoredFile], goal: float | None
+) -> Audit | None:
+    """What the audit found; None where none was asked for."""
+    if not run.audit_rate:
+        return None
+    checked = sum(receipt.audit.rows for receipt in counted)
+    disagreements = sum(receipt.audit.disagreements for receipt in counted)
+    answered = rows.accepted + rows.escalated
+    verdict = audit_verdict.conclude(checked, disagreements, rows.accepted, answered, goal)
+    return Audit(**vars(verdict), rate=run.audit_rate, files=_within(files, AUDIT))

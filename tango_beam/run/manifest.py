@@ -1,0 +1,131 @@
+"""How a run ended: `_manifest.json`, or `_failure.json` where too many rows are dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tango_beam.guarantees.audit_verdict import AuditVerdict
+from tango_beam.guarantees.certificate import Coverage
+from tango_beam.json_record import JsonRecord
+from tango_beam.run.layout import FAILURE, MANIFEST
+from tango_beam.run.receipts import StoredFile
+from tango_beam.run.store import Store
+
+
+@dataclass(frozen=True)
+class Rows(JsonRecord):
+    """Rows by fate: read = accepted + escalated + dead; audited rows are accepted ones."""
+
+    read: int
+    accepted: int
+    escalated: int
+    audited: int
+    dead: int
+
+
+@dataclass(frozen=True)
+class DeadLetters(JsonRecord):
+    """Files of dead letters, and dead rows by stage and reason, the most frequent first."""
+
+    files: tuple[StoredFile, ...]
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Audit(AuditVerdict):
+    """What an audit found: the share of rows that was drawn, and the files in `_audit/`."""
+
+    rate: float = 0.0
+    files: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cascade(JsonRecord):
+    """The cascade that answered: fingerprints, labels, thresholds, tiers, certificate."""
+
+    name: str
+    fingerprint: str
+    scoring_fingerprint: str
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    tiers: tuple[dict[str, Any], ...] = ()
+    certificate: Coverage = Coverage()  # noqa: RUF009 - frozen
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {**super().to_json(), "certificate": self.certificate.to_json()}
+
+
+@dataclass(frozen=True)
+class Tokens(JsonRecord):
+    """Tokens that a tier computed: those of the texts, and with padding."""
+
+    real: int
+    padded: int
+
+
+@dataclass(frozen=True)
+class ModelWork(JsonRecord):
+    """Seconds within a tier's model, and the floating-point operations that the texts needed."""
+
+    seconds: float
+    operations: float
+
+
+@dataclass(frozen=True)
+class Manifest(JsonRecord):
+    """What a run gave, and what it took.
+
+    Attributes:
+      version: of this form.
+      finished: when, ISO 8601.
+      rows: by fate.
+      files: of the data set.
+      dead_letters: rows without an answer.
+      audit: None where none was asked for.
+      broken_files: what could not be read (`--allow_broken_files`).
+      inputs: files that were read.
+      schema: names and types of the output's columns.
+      cascade: that answered.
+      seconds: by stage.
+      tokens: by tier.
+      models: by tier.
+      versions: of the packages that scored.
+      options: every option that changes a result.
+    """
+
+    version: int
+    finished: str
+    rows: Rows
+    files: tuple[StoredFile, ...]
+    dead_letters: DeadLetters
+    audit: Audit | None
+    broken_files: tuple[dict[str, Any], ...]
+    inputs: tuple[dict[str, Any], ...]
+    schema: tuple[dict[str, str], ...]
+    cascade: Cascade
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+    models: dict[str, ModelWork] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {**super().to_json(), "cascade": self.cascade.to_json()}
+
+    @property
+    def stored(self) -> set[str]:
+        """Names of all files that belong to the run's output."""
+        audit = self.audit.files if self.audit else ()
+        return {file.name for file in (*self.files, *self.dead_letters.files, *audit)}
+
+
+def read_manifest(store: Store) -> tuple[Manifest | None, bool]:
+    """How the run in an output directory ended, None before; and whether too many rows are dead."""
+    for name in (MANIFEST, FAILURE):
+        stored = store.read_json(name)
+        if stored:
+            return Manifest.from_json(stored), name == FAILURE
+    return None, False

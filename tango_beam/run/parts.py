@@ -1,0 +1,109 @@
+"""Part files: record batches appended, rolled at a size, published whole."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tango_beam.io.json_values import dump_rows
+from tango_beam.run.receipts import StoredFile
+from tango_beam.run.store import Publication, Store
+
+PARQUET_ROW_GROUP_ROWS = 1 << 16
+PART_BYTES = 128 << 20
+
+
+class _Writer(Protocol):
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Parquet:
+    """Gathers batches into row groups of a useful size."""
+
+    def __init__(self, publication: Publication, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(publication.file, schema, compression="zstd")
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._held.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= PARQUET_ROW_GROUP_ROWS or self._bytes >= PART_BYTES // 4:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._writer.write_table(pa.Table.from_batches(self._held, self._schema))
+            self._held, self._rows, self._bytes = [], 0, 0
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+class _JsonLines:
+    def __init__(self, publication: Publication) -> None:
+        self._file = publication.file
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._file.write(b"\n".join(dump_rows(batch)) + b"\n")
+
+    def close(self) -> None:
+        pass
+
+
+class Part:
+    """The part files of one sink for one attempt at a checkpoint.
+
+    Args:
+      store: the output directory.
+      stem: beginning of the files' names; a number and the suffix follow.
+      schema: of what is written.
+      output_format: `parquet` or `jsonl`.
+      part_bytes: when a file reaches this many bytes, it is closed and the next one begins.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stem: str,
+        schema: pa.Schema,
+        output_format: str,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._store, self._stem, self._schema = store, stem, schema
+        self._format, self._part_bytes = output_format, part_bytes
+        self._open: tuple[Publication, _Writer] | None = None
+        self._in_file = 0
+        self.rows = 0
+        self.files: list[StoredFile] = []
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends rows."""
+        if self._open is None:
+            name = f"{self._stem}-{len(self.files)}.{self._format}"
+            publication = self._store.create(name)
+            parquet = self._format == "parquet"
+            writer = _Parquet(publication, self._schema) if parquet else _JsonLines(publication)
+            self._open = publication, writer
+        self._open[1].write(batch)
+        self._in_file += batch.num_rows
+        self.rows += batch.num_rows
+        if self._open[0].file.tell() >= self._part_bytes:
+            self.publish()
+
+    def publish(self) -> None:
+        """Lets what was written appear."""
+        if self._open is None:
+            return
+        publication, writer = self._open
+        writer.close()
+        size = publication.publish()
+        self.files.append(StoredFile(publication.name, self._in_file, size))
+        self._open, self._in_file = None, 0

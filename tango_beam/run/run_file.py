@@ -1,0 +1,152 @@
+"""`_run.json`: everything that decides a run's result, written before any work, read by workers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from tango_beam.io import plan, planned
+from tango_beam.io.planned import Input, Item
+from tango_beam.run.layout import RUN_FILE
+from tango_beam.run.store import Store
+
+# 2: receipts hold what a tier took under one name.
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the job.
+
+    Attributes:
+      input: what is read, and how it is cut into checkpoints.
+      output_schema: the columns that are written.
+      output_format: `parquet` or `jsonl`.
+      max_dead_fraction: the share of dead rows past which the job fails.
+      cascade: fingerprint, thresholds and certificate, for the manifest.
+      audit_rate: share of rows drawn for the audit.
+      options: every option that changes a result, as given.
+    """
+
+    input: Input
+    output_schema: pa.Schema
+    output_format: str = "parquet"
+    max_dead_fraction: float = 0.01
+    cascade: dict[str, Any] = field(default_factory=dict)
+    audit_rate: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def items(self) -> list[Item]:
+        """The grid of checkpoints; the same for every worker and every run over this input."""
+        return plan.plan_items(self.input.files, self.input.checkpoint_bytes)
+
+    def save(self, store: Store) -> None:
+        """Writes `_run.json`."""
+        store.write_json(RUN_FILE, self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """What `_run.json` says."""
+        given = self.input
+        return {
+            "version": VERSION,
+            "inputs": [planned.to_json(file) for file in given.files],
+            "schema": describe_schema(self.output_schema),
+            "row_schema_ipc": _to_text(given.row_schema),
+            "input_schema_ipc": _to_text(given.schema),
+            "output_schema_ipc": _to_text(self.output_schema),
+            "text_columns": list(given.text_columns),
+            "checkpoint_bytes": given.checkpoint_bytes,
+            "allow_broken_files": given.allow_broken_files,
+            "broken": list(given.broken),
+            **{name: getattr(self, name) for name in _PLAIN},
+        }
+
+
+_PLAIN = ("output_format", "max_dead_fraction", "cascade", "audit_rate", "options")
+
+
+def load_run(store: Store) -> Run:
+    """Reads `_run.json`.
+
+    Raises:
+      FileNotFoundError: there is none; ValueError: it is of another version.
+    """
+    stored = store.read_json(RUN_FILE)
+    if stored is None:
+        raise FileNotFoundError(store.path(RUN_FILE))
+    if stored.get("version") != VERSION:
+        raise ValueError(
+            f"{store.path(RUN_FILE)}: expected version {VERSION}, found {stored.get('version')}"
+        )
+    given = Input(
+        files=tuple(planned.from_json(entry) for entry in stored["inputs"]),
+        schema=_from_text(stored["input_schema_ipc"]),
+        row_schema=_from_text(stored["row_schema_ipc"]),
+        text_columns=tuple(stored["text_columns"]),
+        checkpoint_bytes=stored["checkpoint_bytes"],
+        allow_broken_files=stored["allow_broken_files"],
+        broken=tuple(stored["broken"]),
+    )
+    output_schema = _from_text(stored["output_schema_ipc"])
+    return Run(given, output_schema, **{name: stored[name] for name in _PLAIN})
+
+
+def describe_schema(schema: pa.Schema) -> list[dict[str, str]]:
+    """Names and types, for people and for the manifest."""
+    return [{"name": entry.name, "type": str(entry.type)} for entry in schema]
+
+
+def _to_text(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def _from_text(text: str) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def differences(stored: dict[str, Any], fresh: Run, spelled: Collection[str] = ()) -> list[str]:
+    """What differs between a run as it was begun and the one that is asked for now.
+
+    Args:
+      stored: `_run.json`.
+      fresh: what the options give today.
+      spelled: options that may differ, since what they stand for is compared.
+
+    Returns:
+      A line for each difference: what was begun and what was found.
+    """
+    now = json.loads(json.dumps(fresh.to_json()))  # tuples come back as lists
+    differs = _files(stored.get("inputs", []), now["inputs"])
+    if stored.get("version") != now["version"]:
+        differs.append(f"version: begun with {stored.get('version')}, found {now['version']}")
+    before, after = stored.get("cascade", {}), now["cascade"]
+    for name in ("scoring_fingerprint", "thresholds", "labels"):
+        if before.get(name) != after[name]:
+            differs.append(f"cascade, {name}: begun with {before.get(name)}, found {after[name]}")
+    same = ("text_columns", "output_format", "checkpoint_bytes", "audit_rate", "schema")
+    for name in same:
+        if stored.get(name) != now[name]:
+            differs.append(f"{name}: begun with {stored.get(name)}, found {now[name]}")
+    options = stored.get("options", {})
+    for name in sorted(set(options) | set(now["options"])):
+        before, after = options.get(name), now["options"].get(name)
+        if name not in {*spelled, *same} and before != after:
+            differs.append(f"--{name}: begun with {before}, found {after}")
+    return differs
+
+
+def _files(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+    first, second = ({file["path"]: file for file in files} for files in (before, after))
+    differs = [f"input: {path} is gone" for path in first if path not in second]
+    differs += [f"input: {path} is new" for path in second if path not in first]
+    for path in first.keys() & second.keys():
+        for name in sorted(first[path].keys() | second[path].keys()):
+            if first[path].get(name) != second[path].get(name):
+                differs.append(f"input: {path} has changed ({name})")
+                break
+    return sorted(differs)

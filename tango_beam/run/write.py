@@ -1,0 +1,223 @@
+"""Sinks: rows of a branch go to part files, with a receipt for each attempt at a checkpoint."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from tango_beam import audit, record_columns
+from tango_beam.io import plan
+from tango_beam.io.files import JSONL, PARQUET
+from tango_beam.io.slice_reader import raw_records
+from tango_beam.record_columns import Origin
+from tango_beam.run import receipts
+from tango_beam.run.layout import AUDIT, DEAD_LETTERS, PART
+from tango_beam.run.parts import Part
+from tango_beam.run.receipts import Checked, TierCost
+from tango_beam.run.run_file import Run, load_run
+from tango_beam.run.store import Store
+
+DEAD = "dead"
+# A dead letter keeps at most so much of a record.
+RAW_BYTES = 64 << 10
+# Parcels that a sink has open at once; rows of one arrive together, or nearly.
+OPEN_PARCELS = 4
+
+
+class Sink(beam.PTransform):
+    """Writes record batches that carry positions; gives the names of the receipts.
+
+    Args:
+      output: the run's output directory.
+      step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
+        files. Audited rows also go to `_audit/`, with what the last tier says of them.
+    """
+
+    def __init__(self, output: str, step: str) -> None:
+        super().__init__()
+        self._output, self._step = output, step
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        return batches | "Write" >> beam.ParDo(_Write(self._output, self._step)).with_output_types(
+            str
+        )
+
+
+class _Pending:
+    """One attempt at a checkpoint, as far as this bundle has written it."""
+
+    def __init__(self, part: Part, audited: Part | None = None) -> None:
+        self.part, self.audited = part, audited
+        self.checked = Checked()
+        self.costs: dict[str, TierCost] = {}
+        self.errors: Counter[str] = Counter()
+
+
+class _Write(beam.DoFn):
+    def __init__(self, output: str, step: str) -> None:
+        self._output, self._step = output, step
+
+    def setup(self) -> None:
+        self._store = Store(self._output)
+        self._run = load_run(self._store)
+
+    def start_bundle(self) -> None:
+        self._pending: dict[Origin, _Pending] = {}
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[str]:
+        for origin, rows in record_columns.by_origin(batch):
+            pending = self._pending.get(origin)
+            if pending is None:
+                pending = self._pending[origin] = self._begin(origin)
+            receipts.add_costs(pending.costs, _costs(rows))
+            if self._step == DEAD:
+                letters = dead_letters(rows, self._run)
+                pending.errors.update(_reasons(letters))
+                pending.part.write(letters)
+            else:
+                pending.part.write(_outgoing(rows, self._run))
+            if pending.audited:
+                paths = _paths(rows.column(record_columns.POSITION), self._run)
+                checked = audit.audit_rows(rows, paths, self._run.input.text_columns)
+                agrees = checked.column("agrees")
+                pending.audited.write(checked)
+                answered = len(agrees) - agrees.null_count
+                pending.checked = Checked(
+                    pending.checked.rows + answered,
+                    pending.checked.disagreements + answered - agrees.true_count,
+                )
+        yield from self._let_go()
+
+    def _let_go(self) -> Iterator[str]:
+        """Publishes parcels early: behind a shuffle, one bundle may hold all that there is."""
+        parcels = [origin for origin in self._pending if origin.parcel]
+        for origin in parcels[:-OPEN_PARCELS]:
+            yield self._publish(origin, self._pending.pop(origin))
+
+    def _begin(self, origin: Origin) -> _Pending:
+        item, index = plan.item_of(origin.checkpoint)
+        # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
+        unique = f"{origin.delivery or origin.attempt:016x}{secrets.token_hex(2)}"
+        stem = f"{PART}{item:06d}-{index:04d}-{self._step}-{unique}"
+        if self._step == DEAD:
+            schema = record_columns.DEAD_LETTER_SCHEMA
+            return _Pending(Part(self._store, f"{DEAD_LETTERS}/{stem}", schema, JSONL))
+        part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
+        if self._step != "audited":
+            return _Pending(part)
+        schema, name = audit.audit_schema(self._run.input.text_columns), f"{AUDIT}/{stem}"
+        return _Pending(part, Part(self._store, name, schema, PARQUET))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for origin, pending in self._pending.items():
+            name = self._publish(origin, pending)
+            yield WindowedValue(name, MIN_TIMESTAMP, [GlobalWindow()])
+        self._pending = {}
+
+    def _publish(self, origin: Origin, pending: _Pending) -> str:
+        pending.part.publish()
+        if pending.audited:
+            pending.audited.publish()
+        receipt = receipts.Receipt(
+            **origin._asdict(),
+            step=self._step,
+            rows=pending.part.rows,
+            files=(*pending.part.files, *(pending.audited.files if pending.audited else ())),
+            costs=pending.costs,
+            errors=dict(pending.errors),
+            audit=pending.checked,
+        )
+        return receipts.publish(self._store, receipt)
+
+
+def _outgoing(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
+    """The batch in the output's schema: names, order, no hidden columns."""
+    schema = run.output_schema
+    columns = [batch.column(name) for name in record_columns.visible(batch.schema.names)]
+    if len(columns) < len(schema):
+        columns += _source(batch, run)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _source(batch: pa.RecordBatch, run: Run) -> list[pa.Array]:
+    position = batch.column(record_columns.POSITION)
+    group = position.field("row_group")
+    missing = pa.scalar(None, pa.int32())
+    return [
+        _paths(position, run),
+        pc.if_else(pc.less(group, 0), missing, group),
+        position.field("row"),
+    ]
+
+
+def _paths(position: pa.StructArray, run: Run) -> pa.Array:
+    return pa.array([entry.file.path for entry in run.input.files]).take(position.field("file"))
+
+
+def _costs(batch: pa.RecordBatch) -> dict[str, TierCost]:
+    """What a batch's rows took, by tier (see `scoring`)."""
+    costs = {}
+    for name in batch.schema.names:
+        if name.startswith(record_columns.COST):
+            tier = f"tier {name.removeprefix(record_columns.COST)}"
+            kinds = ("seconds", "computing", "operations", "tokens", "padded")
+            sums = (pc.sum(batch.column(name).field(kind)).as_py() or 0 for kind in kinds)
+            costs[tier] = TierCost(*sums)
+    return costs
+
+
+def dead_letters(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
+    """Dead rows as `records.DEAD_LETTER_SCHEMA`: position, stage, error, raw record.
+
+    The raw record is text, or base64 where it is no UTF-8, cut at `RAW_BYTES`; it is null where the
+    row could not be read at all.
+    """
+    position = batch.column(record_columns.POSITION)
+    lines = pc.less(position.field("row_group"), 0)
+    names = batch.schema.names
+    raw = batch.column(record_columns.RAW) if record_columns.RAW in names else raw_records(batch)
+    shown = [_shown(value) for value in raw.to_pylist()]
+    none32, none64 = pa.scalar(None, pa.int32()), pa.scalar(None, pa.int64())
+    row = position.field("row")
+    columns = [
+        _paths(position, run),
+        pc.if_else(lines, none32, position.field("row_group")),
+        pc.if_else(lines, none64, row),
+        pc.if_else(lines, row, none64),
+        batch.column(record_columns.STAGE),
+        batch.column(record_columns.ERROR),
+        pa.array([text for text, _ in shown], pa.string()),
+        pa.array([encoding for _, encoding in shown], pa.string()),
+        pc.cast(pc.binary_length(raw), pa.int64()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=record_columns.DEAD_LETTER_SCHEMA)
+
+
+def _shown(raw: bytes | None) -> tuple[str | None, str | None]:
+    if raw is None:
+        return None, None
+    kept = raw[:RAW_BYTES]
+    try:
+        return kept.decode(), "utf-8"
+    except UnicodeDecodeError as error:
+        if len(raw) > RAW_BYTES and error.start > len(kept) - 4:
+            return kept[: error.start].decode(), "utf-8"  # the cut went through a character
+        return base64.b64encode(kept).decode(), "base64"
+
+
+def _reasons(letters: pa.RecordBatch) -> Counter[str]:
+    """Dead rows by stage and the part of the error that says what was expected."""
+    pairs: Any = zip(
+        letters.column("stage").to_pylist(), letters.column("error").to_pylist(), strict=True
+    )
+    return Counter(f"{stage}: {error.split(', found')[0][:120]}" for stage, error in pairs)

@@ -1,0 +1,178 @@
+"""What `pipelines.finetune` and `pipelines.distill` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tango_beam.command_line import option
+from tango_beam.errors import RefusedError
+from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.options import refuse_outside
+
+AUGMENTATIONS = ("mask", "ngram", "join")
+
+_data = partial(option, group="data")
+_shape = partial(option, group="shape of the student")
+_training = partial(option, group="training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What is read, what is set aside, where the tier goes, and how long it is trained.
+
+    Attributes:
+      weight_decay: on matrices only.
+      warm_up: share of the steps that the learning rate rises for.
+    """
+
+    train: str = _data("texts and labels", metavar="FILE")
+    output: str = _data("empty, or not there yet", metavar="DIR")
+    dev: str | None = _data(
+        "labelled too; scored once, at the end, to report", None, metavar="FILE"
+    )
+    text_column: str = _data("of every file", "text")
+    label_column: str = _data("of --train and --dev", "label")
+    held_out: int = _data("whole sentences to set aside, with every row inside one of them", 0)
+    held_out_seed: int = _data("the same sentences for the same seed", 0)
+    unlabeled: tuple[str, ...] = _data(
+        "texts of the domain, cut into sentences, for the teacher to label; may be given more than "
+        "once",
+        (),
+        metavar="PARQUET",
+    )
+    store: Literal["bf16", "fp32"] = _data("precision of the weights on disk", "fp32")
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+    weight_decay: float
+    warm_up: float
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, 0, "learning_rate", above=True)
+        refuse_outside(self, 1, "epochs", "batch_size")
+        refuse_outside(self, 0, "held_out", "held_out_seed", "seed", "weight_decay")
+        refuse_outside(self, 0, "warm_up", under=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TrainingOptions):
+    """What `pipelines.finetune` can be told; the names are those of the command line."""
+
+    encoder: str = option(
+        "any that transformers reads; gets a head for the labels", metavar="PATH-or-hub-id"
+    )
+    epochs: int = _training("passes over the training rows", 2)
+    learning_rate: float = _training("peak of AdamW's, after a warm-up, down linearly to 0", 7e-5)
+    batch_size: int = _training("texts a step", 32)
+    max_length: int = _training("tokens read of a text", 128)
+    seed: int = _training("order of texts, dropout, the head's first weights", 0)
+    smoothing: float = _training("label smoothing", 0.0)
+    average: float = _training(
+        "keep a running mean of the weights with this decay (0.999, say); 0: the last weights", 0.0
+    )
+    precision: Literal["bf16", "fp32"] = _training(
+        "of the forward pass; the weights that are trained stay fp32", "bf16"
+    )
+    weight_decay: float = 0.01
+    warm_up: float = 0.06
+    drop_unused: bool = option("leave out pieces named [unusedN]", False)
+    teacher: tuple[str, ...] = option(
+        "learn the mean logits of these classifiers instead of the labels (self-training); may be "
+        "given more than once",
+        (),
+        metavar="PATH-or-hub-id",
+    )
+    unlabeled_rows: int | None = _data(
+        "with --teacher: sentences of each --unlabeled file, drawn at random (default: all)", None
+    )
+    about: str = option("a sentence for the model card", "", metavar="TEXT")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_outside(self, 3, "max_length")
+        refuse_outside(self, 0, "smoothing", "average", under=1)
+        refuse_outside(self, 1, "unlabeled_rows")
+        if self.unlabeled and not self.teacher:
+            raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions(TrainingOptions):
+    """What `pipelines.distill` can be told; the names are those of the command line."""
+
+    teacher: str = option("a second tier", metavar="DIR")
+    augment: str = _data("kinds of augmented texts", ",".join(AUGMENTATIONS), metavar="KINDS")
+    augmented: int = _data("how many augmented texts", 90_000)
+    student: Literal["pieces", "words"] = _shape(
+        "reads the teacher's word pieces, or words", "pieces"
+    )
+    vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="PARQUET")
+    vocabulary_size: int = _shape(
+        "words: the most frequent ones, padding and unknown among them",
+        BiLSTMConfig.vocabulary_size,
+    )
+    embedding_size: int = _shape(
+        "width of a word's or piece's embedding", BiLSTMConfig.embedding_size
+    )
+    hidden_size: int = _shape(
+        "units of one direction of one of the two LSTM layers", BiLSTMConfig.hidden_size
+    )
+    feed_forward_size: int = _shape(
+        "units between the LSTM and the labels", BiLSTMConfig.feed_forward_size
+    )
+    max_length: int = _shape("tokens read of a text", BiLSTMConfig.max_length)
+    dropout: float = _shape("between layers, in training", BiLSTMConfig.dropout)
+    epochs: int = _training("passes over all texts", 4)
+    learning_rate: float = _training("peak of AdamW's, down linearly to 0", 2e-3)
+    batch_size: int = _training("texts a step", 128)
+    seed: int = _training("order of texts, augmentation, dropout, first weights", 0)
+    weight_decay: float = 1e-5
+    warm_up: float = 0.02
+    cascade: str | None = option("write cascade.json over teacher and student, beside both", None)
+    agreement: float = option(
+        "with --cascade: share of held-out sentences on which cascade and teacher agree",
+        0.99,
+        metavar="0..1",
+    )
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of augmented texts."""
+        return [kind for kind in self.augment.split(",") if kind]
+
+    def shape(self, labels: tuple[str, ...]) -> BiLSTMConfig:
+        """Shape of a student that gives these labels."""
+        names = ("vocabulary_size", "embedding_size", "hidden_size", "feed_forward_size")
+        stated = {name: getattr(self, name) for name in (*names, "max_length", "dropout")}
+        return BiLSTMConfig(labels, **stated)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_outside(self, 0, "augmented")
+        refuse_outside(self, 1, "embedding_size", "hidden_size", "feed_forward_size")
+        # Padding, the unknown word, and one that is known.
+        refuse_outside(self, 3, "vocabulary_size", "max_length")
+        refuse_outside(self, 0, "dropout", under=1)
+        if not 0 <= self.agreement <= 1:
+            raise RefusedError(f"--agreement: expected 0 to 1, found {self.agreement}")
+        unknown = [kind for kind in self.kinds if kind not in AUGMENTATIONS]
+        if unknown:
+            raise RefusedError(
+                f"--augment: expected kinds out of {list(AUGMENTATIONS)}, found {unknown}"
+            )
+        if self.vectors and self.student != "words":
+            raise RefusedError(f"--vectors: expected --student words, found {self.student}")
+        if self.cascade and not self.held_out:
+            raise RefusedError("--cascade: expected --held_out sentences to read a threshold off")
+        folders = [Path(self.teacher).resolve(), Path(self.output).resolve()]
+        if self.cascade and folders[0].parent != folders[1].parent:
+            raise RefusedError(
+                f"--cascade: expected teacher and output side by side in the cascade directory, "
+                f"found {self.teacher} and {self.output}"
+            )
+        if self.cascade and not folders[0].is_dir():
+            raise RefusedError(f"--teacher {self.teacher}: expected a folder, found none")
