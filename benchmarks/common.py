@@ -1,4 +1,4 @@
-"""What the benchmarks share: the job, and the same work without Beam."""
+"""What the benchmarks share: options, inputs, and the job, in this process or in one of its own."""
 
 import argparse
 import contextlib
@@ -8,20 +8,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import classify
-from tango_beam import command_line, routing
-from tango_beam.config import load_cascade
-from tango_beam.models import parallel
-from tango_beam.tier import Compute, load_tier
+from tango_beam import command_line
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
+    """A command line with `--data`, `--work` and `--cascade`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", required=True, help="folder with sst2/train and dev.parquet")
     parser.add_argument("--work", required=True, help="folder for inputs and outputs")
@@ -29,79 +27,104 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def write_parquet(path: Path, texts: list[str]) -> Path:
+def arguments_without_data(description: str) -> argparse.ArgumentParser:
+    """A command line with `--work` and a `--cascade` that must be named."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", required=True, help="folder for inputs and outputs")
+    parser.add_argument("--cascade", required=True, help="a cascade directory; small is quick")
+    return parser
+
+
+def add_flink(parser: argparse.ArgumentParser) -> None:
+    """Adds what a Flink cluster is started from."""
+    parser.add_argument("--jars", required=True, help="pyflink/lib of apache-flink-libraries")
+    parser.add_argument("--job_server", required=True, help="Beam's Flink job server, a jar")
+
+
+def on_flink(port: int, job_server: str, parallelism: int) -> list[str]:
+    """Options that send the job to a Flink cluster on this machine."""
+    return [
+        *("--runner", "FlinkRunner"),
+        *("--flink_master", f"localhost:{port}"),
+        *("--flink_job_server_jar", job_server),
+        *("--parallelism", str(parallelism)),
+    ]
+
+
+def write_parquet(path: Path, texts: Sequence[str], rows_in_a_group: int = 100_000) -> Path:
+    """Writes texts with an `id` each; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({"id": range(len(texts)), "text": texts})
-    pq.write_table(table, path, row_group_size=100_000)
+    pq.write_table(table, path, row_group_size=rows_in_a_group)
     return path
 
 
-def apart(module: str, *options: object, python: str = sys.executable, before=()) -> dict:
-    """What a benchmark prints as its last line, JSON, run in a process of its own."""
-    command = [*before, python, "-m", module, *map(str, options)]
+def apart(module: str, **options: object) -> dict:
+    """What a benchmark prints as its last line, JSON, run in a process of its own.
+
+    Args:
+      module: the benchmark.
+      options: by name; those that are None are not given.
+    """
+    given = [
+        part
+        for name, value in options.items()
+        if value is not None
+        for part in (f"--{name}", str(value))
+    ]
+    command = [sys.executable, "-m", module, *given]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def classify_arguments(path: Path, output: Path, cascade: str, *options: str) -> list[str]:
+    """Arguments of `pipelines.classify`."""
+    paths = ["--input", str(path), "--output", str(output)]
+    return [*paths, "--cascade", cascade, *options]
+
+
+def classify_command(path: Path, output: Path, cascade: str, *options: str) -> list[str]:
+    """The job as a user runs it, over what an earlier run left."""
+    given = classify_arguments(path, output, cascade, "--overwrite", *options)
+    return [sys.executable, "-m", "pipelines.classify", *given]
+
+
+def wall_time(command: Sequence[str], **settings: object) -> float:
+    """Seconds that a command takes in a process of its own; what it prints is thrown away."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **settings)
+    return time.perf_counter() - started
+
+
+def manifest_of(output: Path) -> dict:
+    """What a run of the job says of itself."""
+    return json.loads((output / "_manifest.json").read_text())
 
 
 def run_job(path: Path, work: Path, cascade: str, *options: str) -> tuple[float, dict]:
     """Seconds and manifest of the job, run in this process: imports and models are warm."""
     output = work / "out"
+    given = classify_arguments(path, output, cascade, "--overwrite", *options)
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        code = classify.main([
-            "--input", str(path), "--output", str(output), "--cascade", cascade, "--overwrite",
-            *options,
-        ])  # fmt: skip
+        code = classify.main(given)
     seconds = time.perf_counter() - started
     if code:
         sys.exit(f"the job failed with {code}")
-    return seconds, json.loads((output / "_manifest.json").read_text())
+    return seconds, manifest_of(output)
 
 
-def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
-    """Seconds and escalated rows of the same models, batches and routing in a plain loop.
-
-    Windows of the tiers' own size are tokenized, cut into the same micro-batches, scored and routed;
-    complex rows wait until the second tier's window is full. Nothing is read and nothing written.
-    """
-    config = load_cascade(cascade)
-    tiers = [load_tier(tier, Compute()) for tier in config.tiers]
-    first, second = tiers
-    started = time.perf_counter()
-    escalated, waiting = 0, []
-    for at in range(0, len(texts), config.tiers[0].batch_rows):
-        tokens = first.tokenize(pa.array(texts[at : at + config.tiers[0].batch_rows]))
-        answers = score(first, tokens)
-        rows = np.flatnonzero(routing.is_complex(answers.confidences, config.threshold))
-        escalated += len(rows)
-        waiting.append(tokens.take(rows))
-        if sum(map(len, waiting)) >= config.tiers[1].batch_rows:
-            score(second, joined(waiting))
-            waiting = []
-    if waiting:
-        score(second, joined(waiting))
-    return time.perf_counter() - started, escalated
+def padding(manifest: dict) -> dict[str, float]:
+    """Padded over real tokens, by tier."""
+    tokens = manifest["tokens"]
+    return {tier: count["padded"] / max(1, count["real"]) for tier, count in tokens.items()}
 
 
-def score(model, tokens):
-    """Answers from micro-batches that are scored side by side, as the job does it."""
-    outputs = np.zeros((len(tokens), len(model.labels)), np.float32)
-
-    def run(rows):
-        outputs[rows] = model.forward(tokens, rows)
-
-    parallel.each(model.device, model.plan(tokens.lengths), run)
-    return model.decode(outputs)
-
-
-def joined(waiting):
-    column = pa.concat_arrays([tokens.to_arrow() for tokens in waiting])
-    return type(waiting[0]).from_arrow(column)
-
-
-def middle(values: list[float]) -> float:
+def middle(values: Sequence[float]) -> float:
+    """The median."""
     return statistics.median(values)
 
 
 def quiet() -> None:
+    """Keeps libraries' messages off."""
     command_line.quiet(verbose=False)

@@ -1,15 +1,15 @@
-"""A few hundred damaged files; `python -m benchmarks.fuzz` takes ten thousand."""
+"""A few hundred damaged files; `benchmarks.accounting.damaged_files` takes ten thousand."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import fuzz
 from tango_beam.errors import RefusedError
+from tests import fuzzing
 
 
-@pytest.mark.parametrize("kind", [fuzz.fuzz_lines, fuzz.fuzz_parquet])
+@pytest.mark.parametrize("kind", [fuzzing.fuzz_lines, fuzzing.fuzz_parquet])
 def test_damaged_files_are_accounted_for(kind, cascade, tmp_path):
     assert kind(tmp_path, str(cascade), 150, np.random.default_rng(7)) == []
 

@@ -1,4 +1,4 @@
-"""The second tier alone, as a careful user would run it: a bare loop, no Beam, nothing read or written.
+"""The second tier alone, as a careful user would run it: a bare loop, no Beam, no files.
 
 Texts are tokenized at once and sorted by length; micro-batches hold a budget of padded tokens. The
 budget, bf16 or int8, and one micro-batch on all cores or one on each are what was fastest on a
@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.benchmark_arithmetic import cut, evenly
 
 BUDGETS = (512, 1024, 2048, 4096, 8192)
 
@@ -51,11 +53,9 @@ class Alone:
         self.model, self.max_length = model, max_length
 
     def tokens(self, texts: list[str]) -> list[list[int]]:
-        found = self.tokenizer(
-            texts, truncation=True, max_length=self.max_length, return_attention_mask=False,
-            return_token_type_ids=False,
-        )  # fmt: skip
-        return found["input_ids"]
+        ids_alone = {"return_attention_mask": False, "return_token_type_ids": False}
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length, **ids_alone)
+        return encoded["input_ids"]
 
     @torch.inference_mode()
     def answer(self, ids: list[list[int]]) -> np.ndarray:
@@ -70,44 +70,23 @@ class Alone:
 
     def run(self, ids: list[list[int]], parts: list[np.ndarray], side_by_side: bool) -> np.ndarray:
         """The best label of each row that is in a part; the long parts come first."""
-        found = np.full(len(ids), -1)
+        best = np.full(len(ids), -1)
 
         def one(part: np.ndarray) -> None:
-            found[part] = self.answer([ids[row] for row in part])
+            best[part] = self.answer([ids[row] for row in part])
 
         if not side_by_side:
             for part in reversed(parts):
                 one(part)
-            return found
+            return best
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             list(pool.map(one, reversed(parts)))
-        return found
-
-
-def cut(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Rows sorted by length, as many in a part as the budget of padded tokens allows; one at least."""
-    order = np.argsort(lengths, kind="stable")
-    parts, start = [], 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= budget:
-            stop += 1
-        parts.append(order[start:stop])
-        start = stop
-    return parts
-
-
-def every(parts: list[np.ndarray], lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
-    """Parts at even steps, about so many tokens of them; four at least, where there are so many."""
-    count = max(4, round(len(parts) * tokens / lengths.sum()))
-    if count >= len(parts):
-        return parts
-    return [parts[int(at)] for at in (np.arange(count) + 0.5) * len(parts) / count]
+        return best
 
 
 def tried(source: str, max_length: int, texts: list[str], precision: str, tokens: int) -> list:
-    """Every way of a precision with its tokens a second, on about so many tokens of the texts.
+    """Every way of a precision with its tokens a second, on about `tokens` tokens of the texts.
 
     Ways with one micro-batch on all cores go first: a thread pool that has called torch leaves a
     second team of OpenMP threads behind.
@@ -115,18 +94,18 @@ def tried(source: str, max_length: int, texts: list[str], precision: str, tokens
     alone = Alone(source, max_length, precision)
     ids = alone.tokens(texts)
     lengths = np.array(list(map(len, ids)))
-    found = []
+    rates = []
     for way in sorted(WAYS, key=lambda way: way.side_by_side):
         if way.precision != precision:
             continue
-        parts = every(cut(lengths, way.budget), lengths, tokens)
+        parts = evenly(cut(lengths, way.budget), lengths, tokens)
         alone.run(ids, parts[:1], way.side_by_side)
         started = time.perf_counter()
         alone.run(ids, parts, way.side_by_side)
         seconds = time.perf_counter() - started
         rate = float(lengths[np.concatenate(parts)].sum() / seconds)
-        found.append({**asdict(way), "tokens_a_second": rate})
-    return found
+        rates.append({**asdict(way), "tokens_a_second": rate})
+    return rates
 
 
 def measure(source: str, max_length: int, texts: list[str], way: Way) -> tuple[float, list[str]]:

@@ -1,21 +1,22 @@
-"""The job against `transformers.pipeline` on the second tier: `python -m benchmarks.against_pipeline`.
+"""Rows a second of the job over those of `transformers.pipeline` on the second tier.
 
-Each runs in a process of its own, in turns (see benchmarks/overhead.py for why).
+    python -m benchmarks.peers.transformers_pipeline --data DATA --work WORK
+
+Each runs in a process of its own, in turns (see benchmarks/speed/overhead.py for why).
 """
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from benchmarks import common, untrained
-from tango_beam.config import load_cascade
+from benchmarks import common, unseen_texts
+from tango_beam.cascade_directory import load_cascade
 
 BARS = {"embedded threshold": 9, "first tier alone": 40}
 
 
 def theirs(texts: list[str], ours) -> dict[str, float]:
+    """Rows a second of the pipeline as it comes, fp32, batch 32."""
     from transformers import pipeline
 
     source = load_cascade(ours.cascade).tiers[-1].source
@@ -32,6 +33,7 @@ def theirs(texts: list[str], ours) -> dict[str, float]:
 
 
 def cascade(texts: list[str], ours) -> dict[str, float]:
+    """Rows a second of the job, at its cascade's threshold and at 0."""
     work = Path(ours.work)
     path = common.write_parquet(work / "pipeline.parquet", texts)
     common.run_job(path, work, ours.cascade, "--limit", "1000")
@@ -48,13 +50,7 @@ def cascade(texts: list[str], ours) -> dict[str, float]:
 
 
 def measure(what: str, part: int, ours) -> dict[str, float]:
-    command = [
-        sys.executable, "-m", "benchmarks.against_pipeline", "--data", ours.data, "--work",
-        ours.work, "--cascade", ours.cascade, "--rows", str(ours.rows), "--rounds",
-        str(ours.rounds), "--only", what, "--part", str(part),
-    ]  # fmt: skip
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return common.apart(__spec__.name, **{**vars(ours), "only": what, "part": part})
 
 
 def main() -> None:
@@ -66,18 +62,18 @@ def main() -> None:
     ours = parser.parse_args()
     common.quiet()
     if ours.only:
-        texts = untrained.repeated(untrained.dev_and_held_out(ours.data), ours.rows)
+        texts = unseen_texts.repeated(unseen_texts.dev_and_held_out(ours.data), ours.rows)
         print(json.dumps((theirs if ours.only == "pipeline" else cascade)(texts, ours)))
         return
     rounds = []
     for number in range(ours.rounds):
-        found = measure("pipeline", number, ours) | measure("cascade", number, ours)
-        rounds.append(found)
-        shown = ", ".join(f"{name} {found[name]:,.0f}/s" for name in ("pipeline", *BARS))
-        print(f"round {number + 1}: {shown}; {found['escalated']:.1%} escalated", flush=True)
+        seen = measure("pipeline", number, ours) | measure("cascade", number, ours)
+        rounds.append(seen)
+        shown = ", ".join(f"{name} {seen[name]:,.0f}/s" for name in ("pipeline", *BARS))
+        print(f"round {number + 1}: {shown}; {seen['escalated']:.1%} escalated", flush=True)
     for name, bar in BARS.items():
         for what in (name, f"{name}, start-up apart"):
-            ratio = common.middle([found[what] / found["pipeline"] for found in rounds])
+            ratio = common.middle([seen[what] / seen["pipeline"] for seen in rounds])
             print(f"{what} / transformers.pipeline (fp32, batch 32) = {ratio:.1f} (bar: {bar})")
 
 

@@ -1,41 +1,36 @@
-"""Two cores over one: `python -m benchmarks.cores --data ... --work ...`; wants `taskset`.
+"""The job on two cores over the job on one; wants `taskset`.
 
-The job as a user runs it, in a process of its own, start-up and all, held to so many cores.
+    python -m benchmarks.speed.cores --data DATA --work WORK
+
+The job as a user runs it, in a process of its own, start-up and all, held to one core or two.
 """
 
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from benchmarks import common, untrained
+from benchmarks import common, unseen_texts
 
 BAR = 1.7
 
 
 def seconds(path: Path, ours, cores: list[int], *options: str) -> float:
     """Wall time of the job on some cores only."""
-    command = [
-        "taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", "pipelines.classify",
-        "--input", str(path), "--output", str(Path(ours.work) / "out"), "--cascade", ours.cascade,
-        "--overwrite", *options,
-    ]  # fmt: skip
-    started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    held = ["taskset", "-c", ",".join(map(str, cores))]
+    output = Path(ours.work) / "out"
+    return common.wall_time([*held, *common.classify_command(path, output, ours.cascade, *options)])
 
 
 def main() -> None:
     parser = common.arguments("Wall time of the job on one core over that on two.")
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--corpus", choices=untrained.CORPORA, default="sst2")
+    parser.add_argument("--corpus", choices=unseen_texts.CORPORA, default="sst2")
     parser.add_argument("--rounds", type=int, default=3)
     ours = parser.parse_args()
     at_hand = sorted(os.sched_getaffinity(0))
     if len(at_hand) < 2:
         sys.exit(f"expected two cores, found {len(at_hand)}")
-    texts = untrained.of(ours.corpus, ours.data, ours.rows)
+    texts = unseen_texts.of(ours.corpus, ours.data, ours.rows)
     path = common.write_parquet(Path(ours.work) / "cores.parquet", texts)
     whole, apart = [], []
     for number in range(ours.rounds):

@@ -1,6 +1,7 @@
-"""What users have today for the second tier alone, one process a contender.
+"""What users have today for the second tier alone, one process a peer.
 
-    python -m benchmarks.contenders NAME --texts T.parquet --source DIR --max_length N --output O
+    python -m benchmarks.peers.one_peer NAME --texts T.parquet --source DIR --max_length N \\
+        --output O
 
 T.parquet has columns `id` and `text`; O becomes a Parquet file of `id` and `prediction`. The last
 line printed is JSON: rows, seconds without start-up, and what was chosen. Start-up is imports and
@@ -20,40 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from benchmarks.peers import plain_batches
+from benchmarks.peers.plain_batches import BATCH, rows_at_once
+
 WARM = 64
-BATCH = 32
-
-
-def rows_at_once(ours) -> int:
-    """Rows that a framework hands over at a time: 16 helpings or more, 64 to 1,024 rows each."""
-    return min(1024, max(64, pq.read_metadata(ours.texts).num_rows // 16))
-
-
-def batched(model, tokenizer, texts: list[str], max_length: int) -> list[str]:
-    """Labels, of batches of 32 sorted by length: what people write inside an actor or a handler."""
-    import torch
-
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    found = [""] * len(texts)
-    for at in range(0, len(order), BATCH):
-        rows = order[at : at + BATCH]
-        inputs = tokenizer(
-            [texts[row] for row in rows], padding=True, truncation=True, max_length=max_length,
-            return_tensors="pt",
-        )  # fmt: skip
-        with torch.inference_mode():
-            best = model(**inputs).logits.argmax(1).tolist()
-        for row, label in zip(rows, best, strict=True):
-            found[row] = model.config.id2label[label]
-    return found
-
-
-def loaded(source: str):
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.bfloat16)
-    return model.eval(), AutoTokenizer.from_pretrained(source)
 
 
 def transformers_pipeline(ours) -> dict:
@@ -67,18 +38,18 @@ def transformers_pipeline(ours) -> dict:
     options = {"truncation": True, "max_length": ours.max_length}
     classify(texts[:WARM], **options)
     started = time.perf_counter()
-    found = classify(texts, **options)
+    answers = classify(texts, **options)
     seconds = time.perf_counter() - started
-    write(ours.output, [answer["label"] for answer in found])
+    write(ours.output, [answer["label"] for answer in answers])
     return {"seconds": seconds}
 
 
 def careful_loop(ours) -> dict:
-    """Sorted by length, bf16 or int8, own batch size; see `benchmarks.careful`."""
-    from benchmarks import careful
+    """Sorted by length, bf16 or int8, own batch size; see `benchmarks.peers.careful_loop`."""
+    from benchmarks.peers import careful_loop
 
-    way = careful.Way(**json.loads(ours.way))
-    seconds, labels = careful.measure(ours.source, ours.max_length, read(ours.texts), way)
+    way = careful_loop.Way(**json.loads(ours.way))
+    seconds, labels = careful_loop.measure(ours.source, ours.max_length, read(ours.texts), way)
     write(ours.output, labels)
     return {"seconds": seconds}
 
@@ -91,7 +62,7 @@ def sentence_transformers(ours) -> dict:
 
     texts = read(ours.texts)
     # The classifier lends its pooler and head; the encoder is loaded by the library itself.
-    whole, _ = loaded(ours.source)
+    whole, _ = plain_batches.loaded(ours.source)
     body = Transformer(ours.source, model_kwargs={"dtype": torch.bfloat16})
     body.max_seq_length = ours.max_length
     encoder = SentenceTransformer(
@@ -107,9 +78,9 @@ def sentence_transformers(ours) -> dict:
 
     answer(texts[:WARM])
     started = time.perf_counter()
-    found = answer(texts)
+    labels = answer(texts)
     seconds = time.perf_counter() - started
-    write(ours.output, found)
+    write(ours.output, labels)
     return {"seconds": seconds}
 
 
@@ -123,20 +94,18 @@ def beam_run_inference(ours) -> dict:
     from apache_beam.ml.inference.base import RunInference
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from benchmarks.beam_handler import Handler
+    from benchmarks.peers.beam_handler import Handler
 
     folder = fresh(ours.output)
-
-    schema = pa.schema(
-        [("id", pa.int64()), ("prediction", pa.string()), ("begun", pa.float64()),
-         ("ended", pa.float64())]
-    )  # fmt: skip
+    texts, times = [("id", pa.int64()), ("prediction", pa.string())], ("begun", "ended")
+    schema = pa.schema([*texts, *((name, pa.float64()) for name in times)])
+    handler = Handler(ours.source, ours.max_length, rows_at_once(ours.texts))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         (
             pipeline
             | beam.io.ReadFromParquet(ours.texts)
             | beam.Map(lambda row: (row["id"], row["text"]))
-            | RunInference(Handler(ours.source, ours.max_length, rows_at_once(ours)))
+            | RunInference(handler)
             | beam.Map(lambda answer: dict(zip(schema.names, answer, strict=True)))
             | beam.io.WriteToParquet(str(folder / "part"), schema)
         )
@@ -153,47 +122,26 @@ def ray_data(ours) -> dict:
     import ray
     import ray.data
 
-    from benchmarks import contenders  # by its name, so that actors import it
+    from benchmarks.peers.ray_actor import Actor
 
     cores = len(os.sched_getaffinity(0))
-    ray.init(
-        num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="error",
-        _temp_dir=str(Path(ours.ray_temp).absolute()),
-    )  # fmt: skip
+    temporary = str(Path(ours.ray_temp).absolute())
+    silent = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init(num_cpus=cores, _temp_dir=temporary, **silent)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    folder = fresh(ours.output)
-
-    (
-        ray.data.read_parquet(ours.texts)
-        .repartition(-(-pq.read_metadata(ours.texts).num_rows // rows_at_once(ours)))
-        .map_batches(
-            contenders.Actor, fn_constructor_args=(ours.source, ours.max_length),
-            batch_size=rows_at_once(ours), batch_format="pyarrow", num_cpus=0.5,
-            compute=ray.data.ActorPoolStrategy(size=cores),
-        )
-        .write_parquet(str(folder))
-    )  # fmt: skip
+    folder, rows = fresh(ours.output), rows_at_once(ours.texts)
+    texts = ray.data.read_parquet(ours.texts)
+    answers = texts.repartition(-(-pq.read_metadata(ours.texts).num_rows // rows)).map_batches(
+        Actor,
+        fn_constructor_args=(ours.source, ours.max_length),
+        batch_size=rows,
+        batch_format="pyarrow",
+        num_cpus=0.5,
+        compute=ray.data.ActorPoolStrategy(size=cores),
+    )
+    answers.write_parquet(str(folder))
     ray.shutdown()
     return gather(folder, ours.output)
-
-
-class Actor:
-    """Holds the model on one core; answers Arrow batches."""
-
-    def __init__(self, source: str, max_length: int) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        self.model, self.tokenizer = loaded(source)
-        self.max_length = max_length
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        begun = time.time()
-        texts = batch["text"].to_pylist()
-        found = batched(self.model, self.tokenizer, texts, self.max_length)
-        columns = {"id": batch["id"], "prediction": pa.array(found)}
-        times = {"begun": begun, "ended": time.time()}
-        return pa.table(columns | {name: [at] * len(found) for name, at in times.items()})
 
 
 def read(path: str) -> list[str]:
@@ -219,26 +167,27 @@ def gather(folder: Path, output: str) -> dict:
     return {"seconds": ended - begun}
 
 
-CONTENDERS = {
-    function.__name__: function
-    for function in (
-        transformers_pipeline, careful_loop, beam_run_inference, ray_data, sentence_transformers,
-    )
-}  # fmt: skip
+PEERS = {
+    "transformers_pipeline": transformers_pipeline,
+    "careful_loop": careful_loop,
+    "beam_run_inference": beam_run_inference,
+    "ray_data": ray_data,
+    "sentence_transformers": sentence_transformers,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=tuple(CONTENDERS))
+    parser.add_argument("name", choices=tuple(PEERS))
     for option in ("texts", "source", "output"):
         parser.add_argument(f"--{option}", required=True)
     parser.add_argument("--max_length", type=int, required=True)
-    parser.add_argument("--way", help="JSON of benchmarks.careful.Way")
+    parser.add_argument("--way", help="JSON of benchmarks.peers.careful_loop.Way")
     parser.add_argument("--ray_temp", default="/tmp/ray", help="Ray's own files; a short path")
     ours = parser.parse_args()
-    result = CONTENDERS[ours.name](ours)
+    result = PEERS[ours.name](ours)
     rows = pq.read_metadata(ours.texts).num_rows
-    print(json.dumps({"rows": rows, **result, "rate": (rows) / result["seconds"]}))
+    print(json.dumps({"rows": rows, **result, "rate": rows / result["seconds"]}))
 
 
 if __name__ == "__main__":

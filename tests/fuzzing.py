@@ -1,42 +1,40 @@
-"""Damaged inputs by the thousand: `python -m benchmarks.fuzz --work ... --cascade ... [--files 10000]`.
+"""Damaged files of JSONL and Parquet, and an independent reading of them.
 
-Files of JSONL and Parquet are damaged at random, many to one run of the job. An independent reading, in
-plain Python and pyarrow, says what each file holds: rows that are answers, rows that are dead. The job
-may refuse a file or fail with a message; where it finishes, its counts by file must be those.
+Files are damaged at random, many to one run of the job. An independent reading, in plain Python and
+pyarrow, says what each file holds: rows that are answers, rows that are dead. The job may refuse a
+file or fail with a message; where it finishes, its counts by file must be those.
 """
 
-import argparse
 import codecs
 import contextlib
 import io
 import json
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from benchmarks import common
 from pipelines import classify
 from tango_beam.errors import JobError, RefusedError
+from tango_beam.run.layout import DEAD_LETTERS, MANIFEST
+from tests.killing import WORDS
 
 CRASH = 99
 SCHEMA = {"id": "int64", "text": "string"}
 SPLICES = (
-    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r\n", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf",
-    b'\\ud800', b"\\u0000", b"1e999", b"-0", b"NaN", b"null", b"true", b"9" * 40, b'"text": 3,',
-    b'"other": 1,', b'"id": "x",', b"[[[[", b"\xc3\x28", b" " * 50, b"\t", "\u2028".encode(),
-)  # fmt: skip
+    *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r\n", b"\t", b" " * 50, b"[[[["),
+    *(b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3\x28", "\u2028".encode()),
+    *(b"\\ud800", b"\\u0000", b"1e999", b"-0", b"NaN", b"null", b"true", b"9" * 40),
+    *(b'"text": 3,', b'"other": 1,', b'"id": "x",'),
+)
 
 
 def clean(rng, count: int) -> list[dict]:
-    words = ["good", "bad", "dull", "fine", "plot", "actor", "scene", "film", "great", "poor"]
     return [
-        {"id": int(rng.integers(1 << 40)), "text": " ".join(rng.choice(words, 5))}
+        {"id": int(rng.integers(1 << 40)), "text": " ".join(rng.choice(WORDS, 5))}
         for _ in range(count)
     ]
 
@@ -108,10 +106,10 @@ def run(inputs: Path, output: Path, cascade: str, *options: str) -> tuple[int, s
     """Exit code of a run and what it said."""
     said = io.StringIO()
     arguments = [
-        "--input", str(inputs), "--output", str(output), "--cascade", cascade, "--overwrite",
-        "--max_dead_fraction", "1", "--source_columns", "--precision", "fp32", "--threshold", "0",
-        *options,
-    ]  # fmt: skip
+        *("--input", str(inputs), "--output", str(output), "--cascade", cascade, "--overwrite"),
+        *("--max_dead_fraction", "1", "--source_columns", "--precision", "fp32"),
+        *("--threshold", "0", *options),
+    ]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             code = classify.main(arguments)
@@ -129,11 +127,11 @@ def counts(output: Path) -> tuple[Counter, Counter, dict]:
     answers = ds.dataset(output, format="parquet").to_table(columns=["source_file"])
     dead = Counter(
         json.loads(line)["file"]
-        for part in (output / "_dead_letters").glob("part-*")
+        for part in (output / DEAD_LETTERS).glob("part-*")
         for line in part.read_bytes().split(b"\n")
         if line
     )
-    manifest = json.loads((output / "_manifest.json").read_text())
+    manifest = json.loads((output / MANIFEST).read_text())
     return Counter(answers["source_file"].to_pylist()), dead, manifest
 
 
@@ -208,30 +206,3 @@ def fuzz_parquet(work: Path, cascade: str, files: int, rng) -> list[str]:
     if any(answers[str(path)] for path in unreadable) or listed < len(unreadable):
         wrong.append(f"{len(unreadable)} files cannot be opened, {listed} are listed as broken")
     return wrong
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="No damaged input is lost in silence.")
-    parser.add_argument("--work", required=True, help="folder for inputs and outputs")
-    parser.add_argument("--cascade", required=True, help="a cascade directory; small is quick")
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--batch", type=int, default=500, help="files to a run")
-    parser.add_argument("--seed", type=int, default=0)
-    ours = parser.parse_args()
-    common.quiet()
-    work, rng = Path(ours.work) / "fuzz", np.random.default_rng(ours.seed)
-    wrong: list[str] = []
-    for at in range(0, ours.files, ours.batch):
-        kind = fuzz_parquet if at // ours.batch % 4 == 3 else fuzz_lines
-        found = kind(work, ours.cascade, min(ours.batch, ours.files - at), rng)
-        for line in found[:10]:
-            print(f"  {kind.__name__}: {line}", flush=True)
-        wrong += found
-        print(f"{at + ours.batch:,} files, {len(wrong)} wrong", flush=True)
-        if found:
-            shutil.copytree(work, work.with_name(f"fuzz-{at}"), dirs_exist_ok=True)
-    sys.exit(1 if wrong else 0)
-
-
-if __name__ == "__main__":
-    main()

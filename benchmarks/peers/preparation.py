@@ -1,4 +1,4 @@
-"""What a comparison needs before its first round: texts, samples of them, thresholds, loop settings."""
+"""What a comparison needs before its first round: texts, samples, thresholds, loop settings."""
 
 import json
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import careful, common, shapes, untrained
-from pipelines import calibrate
+from benchmarks import common, model_pairs, unseen_texts
+from benchmarks.peers import careful_loop
+from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE, NOT_SIGNED
-from tango_beam.config import load_cascade
-from tango_beam.models import bulk
-from tango_beam.tier import Compute, load_tier
+from tango_beam.config import TierConfig
+from tests.benchmark_arithmetic import spread, words
 
 # Rows for the job, for (b) to (e), for (a); and tokens on which the loop's settings are tried.
 SIZES = {
@@ -29,7 +29,6 @@ AGREEMENT = 0.99
 def prepared(folder: Path, ours) -> dict:
     """Settings of a pair and a corpus, made where they are not there yet."""
     path = folder / "setup.json"
-    rows, careful_rows, slow_rows, tokens = SIZES[ours.pair, ours.corpus]
     if path.exists():
         setup = json.loads(path.read_text())
         asked = {"cascade": ours.cascade, "rows": ours.rows}
@@ -37,16 +36,12 @@ def prepared(folder: Path, ours) -> dict:
         if any(asked[name] not in (None, made[name]) for name in asked):
             sys.exit(f"{path}: expected {asked}, found {made}; take another --work")
         return setup
+    rows, careful_rows, slow_rows, tokens = SIZES[ours.pair, ours.corpus]
     rows = ours.rows or rows
-    texts = untrained.of(ours.corpus, ours.data, rows)
-    lengths = [untrained.words(text) for text in texts]
-    common.write_parquet(folder / "all.parquet", texts)
     samples = {"careful": ours.careful_rows or careful_rows, "slow": ours.slow_rows or slow_rows}
-    for sample, count in samples.items():
-        chosen = untrained.spread(lengths, min(count, rows))
-        some = [texts[row] for row in np.random.default_rng(0).permutation(chosen)]
-        common.write_parquet(folder / f"{sample}.parquet", some)
-    cascade = shapes.cascade(ours.pair, Path(ours.work))
+    texts = unseen_texts.of(ours.corpus, ours.data, rows)
+    write_texts(folder, texts, samples)
+    cascade = model_pairs.cascade(ours.pair, Path(ours.work))
     second = load_cascade(cascade).tiers[-1]
     cascade = ours.cascade or cascade
     setup = {
@@ -62,16 +57,24 @@ def prepared(folder: Path, ours) -> dict:
     return setup
 
 
+def write_texts(folder: Path, texts: list[str], samples: dict[str, int]) -> None:
+    """Writes all texts, and samples with the lengths of all, in random order."""
+    common.write_parquet(folder / "all.parquet", texts)
+    lengths = [words(text) for text in texts]
+    for sample, count in samples.items():
+        chosen = spread(lengths, min(count, len(texts)))
+        some = [texts[row] for row in np.random.default_rng(0).permutation(chosen)]
+        common.write_parquet(folder / f"{sample}.parquet", some)
+
+
 def conditions(cascade: str, texts: list[str]) -> dict[str, tuple[str, float]]:
     """Cascade and threshold by name: shares of these texts forced on, and the cascade's own."""
-    config = load_cascade(cascade)
-    tier = config.tiers[0]
-    model = load_tier(tier, Compute())
-    confidences = np.sort(model.decode(bulk.logits_of(model, texts)).confidences)
-    found = {
-        f"{share:.0%}": (cascade, float(confidences[round(share * len(texts))])) for share in SHARES
+    forced = zip(SHARES, model_pairs.thresholds(cascade, texts, SHARES), strict=True)
+    own = load_cascade(cascade).threshold
+    return {
+        **{f"{share:.0%}": (cascade, threshold) for share, threshold in forced},
+        "embedded": (cascade, own),
     }
-    return {**found, "embedded": (cascade, config.threshold)}
 
 
 def certified(folder: Path, pair: str, cascade: str, known: dict) -> dict:
@@ -82,10 +85,11 @@ def certified(folder: Path, pair: str, cascade: str, known: dict) -> dict:
     rows = pq.read_metadata(folder / "all.parquet").num_rows
     sample = min(max(1000, rows // 10), rows)
     command = [
-        sys.executable, "-m", calibrate.__name__, "--input", str(folder / "all.parquet"),
-        "--cascade", cascade, "--agreement", str(AGREEMENT), "--sample_rows", str(sample),
-        "--output", str(output), "--overwrite",
-    ]  # fmt: skip
+        *(sys.executable, "-m", "pipelines.calibrate"),
+        *("--input", str(folder / "all.parquet"), "--cascade", cascade),
+        *("--agreement", str(AGREEMENT), "--sample_rows", str(sample)),
+        *("--output", str(output), "--overwrite"),
+    ]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode == NOT_SIGNED:
         return {"certified": f"not signed for {AGREEMENT:.0%} agreement on {sample:,} rows"}
@@ -98,24 +102,28 @@ def certified(folder: Path, pair: str, cascade: str, known: dict) -> dict:
     }
 
 
-def loop_settings(second, folder: Path, tokens: int) -> dict:
+def loop_settings(second: TierConfig, folder: Path, tokens: int) -> dict:
     """The careful loop's fastest settings, and its fastest in bf16."""
-    found = []
-    for precision in careful.PRECISIONS:
-        found += common.apart(
-            "benchmarks.careful", "--source", second.source, "--max_length", second.max_length,
-            "--texts", folder / "careful.parquet", "--tokens", tokens, "--precision", precision,
-        )["ways"]  # fmt: skip
-    found.sort(key=lambda way: -way["tokens_a_second"])
-    settings = [{key: way[key] for key in ("precision", "budget", "side_by_side")} for way in found]
+    tried = []
+    for precision in careful_loop.PRECISIONS:
+        tried += common.apart(
+            careful_loop.__name__,
+            source=second.source,
+            max_length=second.max_length,
+            texts=folder / "careful.parquet",
+            tokens=tokens,
+            precision=precision,
+        )["ways"]
+    tried.sort(key=lambda way: -way["tokens_a_second"])
+    settings = [{key: way[key] for key in ("precision", "budget", "side_by_side")} for way in tried]
     ways = {"b": settings[0]}
     if settings[0]["precision"] != "bf16":
         ways["b_bf16"] = next(way for way in settings if way["precision"] == "bf16")
-    return {"ways": ways, "tried": found}
+    return {"ways": ways, "tried": tried}
 
 
 def agreement(folder: Path, letter: str, sample: str) -> float | None:
-    """Share of a contender's labels that are `transformers.pipeline`'s, of the texts that both saw."""
+    """Share of the texts that both saw to which a contender answers as `transformers.pipeline`."""
     paths = [folder / "answers_a.parquet", folder / f"answers_{letter}.parquet"]
     if not all(path.exists() for path in paths):
         return None

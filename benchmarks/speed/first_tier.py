@@ -1,4 +1,6 @@
-"""The first tier alone against a bare loop: `python -m benchmarks.first_tier --data ... --work ...`.
+"""The first tier alone against a bare loop.
+
+    python -m benchmarks.speed.first_tier --data DATA --work WORK
 
 The job at threshold 0 and a loop that tokenizes and scores, each in a process of its own, in turns.
 The loop is run in two ways, with all cores on one micro-batch and with one micro-batch on each
@@ -12,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import common, untrained
-from tango_beam.config import load_cascade
-from tango_beam.tier import Compute, load_tier
+from benchmarks import common, unseen_texts
+from tango_beam.cascade_directory import load_cascade
+from tango_beam.config import Compute
+from tango_beam.models.logits import logits_of_tokens
+from tango_beam.resolve import load_tier
 
 BAR = 0.75
 
 
 def job(texts: list[str], ours) -> dict:
+    """Rows a second of the job at threshold 0."""
     work = Path(ours.work)
     path = common.write_parquet(work / "first_tier.parquet", texts)
     alone = ("--threshold", "0")
@@ -30,18 +35,20 @@ def job(texts: list[str], ours) -> dict:
 
 
 def loop(texts: list[str], ours, *, side_by_side: bool) -> dict:
+    """Rows a second of a loop that tokenizes, scores and decodes."""
     tier = load_cascade(ours.cascade).tiers[0]
     model = load_tier(tier, Compute())
 
-    def answer(some: list[str]) -> None:
-        tokens = model.tokenize(pa.array(some))
+    def logits(tokens) -> np.ndarray:
         if side_by_side:
-            common.score(model, tokens)
-            return
+            return logits_of_tokens(model, tokens)
         outputs = np.zeros((len(tokens), len(model.labels)), np.float32)
         for rows in model.plan(tokens.lengths):
             outputs[rows] = model.forward(tokens, rows)
-        model.decode(outputs)
+        return outputs
+
+    def answer(some: list[str]) -> None:
+        tier.decoder(logits(model.tokenize(pa.array(some))), model.labels)
 
     answer(texts[:1000])
     started = time.perf_counter()
@@ -65,23 +72,17 @@ def main() -> None:
     ours = parser.parse_args()
     common.quiet()
     if ours.only:
-        texts = untrained.repeated(untrained.dev(ours.data), ours.rows)
+        texts = unseen_texts.repeated(unseen_texts.dev(ours.data), ours.rows)
         print(json.dumps(WAYS[ours.only](texts, ours)))
         return
     ratios = []
     for number in range(ours.rounds):
-        found = {
-            way: common.apart(
-                "benchmarks.first_tier", "--data", ours.data, "--work", ours.work, "--cascade",
-                ours.cascade, "--rows", ours.rows, "--only", way,
-            )
-            for way in WAYS
-        }  # fmt: skip
-        best = max(found["loop"]["rate"], found["loop_side_by_side"]["rate"])
-        ratios.append(found["job"]["rate"] / best)
-        shown = ", ".join(f"{way} {values['rate']:,.0f}/s" for way, values in found.items())
+        seen = {way: common.apart(__spec__.name, **{**vars(ours), "only": way}) for way in WAYS}
+        best = max(seen["loop"]["rate"], seen["loop_side_by_side"]["rate"])
+        ratios.append(seen["job"]["rate"] / best)
+        shown = ", ".join(f"{way} {values['rate']:,.0f}/s" for way, values in seen.items())
         print(
-            f"round {number + 1}: {shown}; job with start-up {found['job']['whole']:,.0f}/s",
+            f"round {number + 1}: {shown}; job with start-up {seen['job']['whole']:,.0f}/s",
             flush=True,
         )
     print(f"job / bare loop = {common.middle(ratios):.3f} (bar: at least {BAR})")

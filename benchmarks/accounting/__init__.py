@@ -1,0 +1,1 @@
+"""Accounting: every row is answered or dead, once, whatever breaks."""

@@ -1,0 +1,1 @@
+"""This project beside what its users have today."""

@@ -1,0 +1,52 @@
+"""Peak memory of the job on many rows over that on fewer.
+
+python -m benchmarks.speed.memory --data DATA --work WORK
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import common, unseen_texts
+
+BAR = 1.15
+
+
+def peak(path: Path, output: Path, cascade: str) -> tuple[float, dict]:
+    """Peak resident memory in MiB, of the job as a process of its own; and its manifest."""
+    command = common.classify_command(path, output, cascade)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"the job failed with {status}")
+    return usage.ru_maxrss / 1024, common.manifest_of(output)
+
+
+def main() -> None:
+    parser = common.arguments("Peak resident memory on many rows over that on fewer.")
+    parser.add_argument("--few", type=int, default=500_000)
+    parser.add_argument("--many", type=int, default=2_000_000)
+    ours = parser.parse_args()
+    common.quiet()
+    work = Path(ours.work)
+    source = unseen_texts.dev_and_held_out(ours.data)
+    peaks = {}
+    for count in (ours.few, ours.many):
+        texts = unseen_texts.repeated(source, count)
+        path = common.write_parquet(work / "memory.parquet", texts)
+        started = time.perf_counter()
+        peaks[count], manifest = peak(path, work / "out", ours.cascade)
+        print(
+            f"{count:,} rows: {peaks[count]:,.0f} MiB at most, "
+            f"{manifest['rows']['escalated']:,} escalated, "
+            f"{time.perf_counter() - started:,.0f} s",
+            flush=True,
+        )
+    ratio = peaks[ours.many] / peaks[ours.few]
+    print(f"{ours.many:,} rows / {ours.few:,} rows = {ratio:.3f} (bar: at most {BAR})")
+
+
+if __name__ == "__main__":
+    main()

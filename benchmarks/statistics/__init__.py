@@ -1,0 +1,1 @@
+"""Statistics: promises that are kept or broken, accuracy, agreement."""

@@ -1,0 +1,39 @@
+"""Share of simulated promises that are broken.
+
+    python -m benchmarks.statistics.simulated_promises
+
+What is simulated is in `tests.guarantees.simulation`.
+"""
+
+import argparse
+import sys
+
+from tests.guarantees import simulation
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Share of simulated promises that are broken.")
+    parser.add_argument("--times", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--bound", choices=("exact", "plain"), default="exact")
+    parser.add_argument("--only", help="shapes whose name holds this")
+    ours = parser.parse_args()
+    failed = False
+    for shape in simulation.shapes():
+        if ours.only and ours.only not in shape.name:
+            continue
+        for delta in (0.1, 0.05):
+            seen = simulation.simulate(shape, delta, ours.rows, ours.times, ours.bound)
+            fine = seen["broken"] <= delta + seen["noise"]
+            failed |= not fine
+            print(
+                f"{shape.name}, goal {shape.goal}, delta {delta}: {seen['broken']:.4f} broken "
+                f"({'fine' if fine else 'TOO MANY'}); escalated {seen['escalated']:.4f}, the least "
+                f"that would do {seen['least']:.4f}, exact walk {seen['walk']:.4f}",
+                flush=True,
+            )
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
