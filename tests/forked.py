@@ -6,13 +6,16 @@ computed nothing yet, so that threads and signals are its own, as in one that a 
 
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from pipelines import classify as command
 from tango_beam import command_line
+from tango_beam.io import lines
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -96,6 +99,20 @@ def classify(arguments, **environment) -> Forked:
 
 def _classify(arguments):
     command_line.run_main(lambda: command.main(arguments))
+
+
+def measured(arguments, line_bytes=None):
+    """Classifies, and says on standard output how much memory it took at most, in MiB.
+
+    It stands here since a process imports the module of the function that it is sent.
+
+    Args:
+      line_bytes: how long a line of JSONL may be, where it is not the usual limit.
+    """
+    lines.MAX_LINE_BYTES = line_bytes or lines.MAX_LINE_BYTES
+    code = command.main(arguments)
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+    sys.exit(code)
 
 
 def _call(function, arguments, environment, said):

@@ -44,8 +44,7 @@ def run(batches, config, **options):
 def alone(tier, texts):
     model = tiny.load(tier.source, precision="fp32", max_length=tier.max_length)
     tokens = model.tokenize(pa.array(texts))
-    rows = [model.forward(tokens, np.array([row])) for row in range(len(texts))]
-    return Decoder()(np.concatenate(rows), model.labels)
+    return Decoder()(tiny.one_at_a_time(model, tokens), model.labels)
 
 
 def test_each_row_is_answered_by_the_tier_that_its_confidence_asks_for(config, batches):

@@ -122,6 +122,21 @@ def load(folder, device="cpu", precision="fp32", **tier):
     return loading.load(TierConfig(str(folder), **tier), Compute(device, precision))
 
 
+def one_at_a_time(model, tokens, rows=None):
+    """Logits of each row scored alone; on one thread, since several would only wait for each other.
+
+    Args:
+      rows: which, in which order; all by default.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        chosen = range(len(tokens)) if rows is None else rows
+        return np.concatenate([model.forward(tokens, np.array([row])) for row in chosen])
+    finally:
+        torch.set_num_threads(threads)
+
+
 def to_train(folder, precision="fp32", **tier):
     """A transformer as it is trained: transformers' own network, padded."""
     return families.load(TierConfig(str(folder), **tier), Compute("cpu", precision))

@@ -3,7 +3,6 @@
 import gzip
 import json
 import resource
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +10,17 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from pipelines import classify
 from tango_beam import scoring
-from tango_beam.io import lines
 from tests import forked, jobs, tiny
 from tests.test_scoring import ROLE
 
 BLOCK = 16 << 20  # bytes of one letter; they pack into some kilobytes
 
 
-def measured(arguments, line_bytes):
-    lines.MAX_LINE_BYTES = line_bytes or lines.MAX_LINE_BYTES
-    code = classify.main(arguments)
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
-    sys.exit(code)
-
-
 def run(cascade, path, output, *options, line_bytes=None):
     """Exit code, peak memory in MiB, and what the job said."""
     given = jobs.arguments(cascade, path, output, "--precision", "fp32", *options)
-    done = forked.Forked(measured, given, line_bytes)
+    done = forked.Forked(forked.measured, given, line_bytes)
     code = done.ended()
     peaks = [line.split()[1] for line in done.out.splitlines() if line.startswith("peak")]
     return code, int(peaks[0]) if peaks else None, done.err

@@ -24,17 +24,8 @@ def both(folder, precision="fp32", **tier):
     return family.load(*given), transformer.to_answer(transformer.load(*given))
 
 
-@pytest.mark.parametrize(
-    ("which", "precision"),
-    [
-        ("tiny", "fp32"),
-        ("tiny", "bf16"),
-        ("tiny", "int8"),
-        ("embedded", "fp32"),
-        pytest.param("embedded", "bf16", marks=pytest.mark.slow),
-        pytest.param("embedded", "int8", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("which", ["tiny", "embedded"])
 def test_it_is_transformers_own_to_the_bit(which, precision, tmp_path, rng):
     folder = load_cascade("sst2").tiers[1].source
     if which == "tiny":
