@@ -40,7 +40,7 @@ DISTIL = {
     "n_heads": 4,
     "hidden_dim": 48,
     "max_position_embeddings": 80,
-    "initializer_range": 0.3,
+    "initializer_range": 0.5,
 }
 FAMILIES = {
     "roberta": (RobertaConfig, RobertaForSequenceClassification, SMALL | {"type_vocab_size": 1}),
@@ -83,7 +83,8 @@ def test_scores_are_those_of_transformers(family, tmp_path, rng):
     tokens = ours.tokenize(texts(rng))
     rows = rng.permutation(len(tokens))
     found = ours.forward(tokens, rows)
-    np.testing.assert_allclose(found, tiny.one_at_a_time(theirs, tokens, rows), atol=2e-5)
+    alone = [theirs.forward(tokens, np.array([row])) for row in rows]
+    np.testing.assert_allclose(found, np.concatenate(alone), atol=2e-5)
     assert found.std() > 0.01
 
 
@@ -163,7 +164,7 @@ def test_int8_scores_do_not_hang_on_the_rows_beside(bert, rng):
     ours = tiny.load(bert, precision="int8")
     tokens = ours.tokenize(texts(rng))
     together = ours.forward(tokens, np.arange(len(tokens)))
-    alone = tiny.one_at_a_time(ours, tokens)
+    alone = np.concatenate([ours.forward(tokens, np.array([row])) for row in range(len(tokens))])
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
