@@ -1,6 +1,10 @@
 """Peak memory of the job on many rows over that on fewer.
 
-python -m benchmarks.speed.memory --data DATA --work WORK
+    python -m benchmarks.speed.memory --data DATA --work WORK
+    python -m benchmarks.speed.memory --data DATA --work WORK --texts short --many 4000000
+
+Sentences run through both tiers; short texts, of one to six words, through the first tier alone,
+where what the job keeps for each row weighs most.
 """
 
 import os
@@ -10,13 +14,14 @@ import time
 from pathlib import Path
 
 from benchmarks import common, unseen_texts
+from benchmarks.speed.against_tree import FIRST_TIER, short
 
-BAR = 1.15
+BAR = 1.05
 
 
-def peak(path: Path, output: Path, cascade: str) -> tuple[float, dict]:
+def peak(path: Path, output: Path, cascade: str, *options: str) -> tuple[float, dict]:
     """Peak resident memory in MiB, of the job as a process of its own; and its manifest."""
-    command = common.classify_command(path, output, cascade)
+    command = common.classify_command(path, output, cascade, *options)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -28,16 +33,22 @@ def main() -> None:
     parser = common.arguments("Peak resident memory on many rows over that on fewer.")
     parser.add_argument("--few", type=int, default=500_000)
     parser.add_argument("--many", type=int, default=2_000_000)
+    parser.add_argument("--texts", choices=["sentences", "short"], default="sentences")
+    parser.add_argument("--precision", default="auto")
     ours = parser.parse_args()
     common.quiet()
     work = Path(ours.work)
-    source = unseen_texts.dev_and_held_out(ours.data)
+    options = ["--precision", ours.precision, *(FIRST_TIER if ours.texts == "short" else ())]
     peaks = {}
     for count in (ours.few, ours.many):
-        texts = unseen_texts.repeated(source, count)
+        if ours.texts == "short":
+            texts = short(ours.data, count)
+        else:
+            texts = unseen_texts.repeated(unseen_texts.dev_and_held_out(ours.data), count)
         path = common.write_parquet(work / "memory.parquet", texts)
+        del texts
         started = time.perf_counter()
-        peaks[count], manifest = peak(path, work / "out", ours.cascade)
+        peaks[count], manifest = peak(path, work / "out", ours.cascade, *options)
         print(
             f"{count:,} rows: {peaks[count]:,.0f} MiB at most, "
             f"{manifest['rows']['escalated']:,} escalated, "
