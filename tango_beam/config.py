@@ -15,8 +15,9 @@ from tango_beam.guarantees.certificate import Certificate
 PRECISIONS = ("fp32", "bf16", "int8")
 BACKENDS = ("torch", "onnx")
 # Raise it by hand when a change of the code moves scores by more than rounding: certificates that
-# were signed before it then cover no run.
-COMPUTATION = 1
+# were signed before it then cover no run. Since 2, segments, positions, padding and the side on
+# which a text is cut are those of tokenizer and network.
+COMPUTATION = 2
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,7 @@ class CascadeConfig:
 
     def scoring_fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over all that moves a score; thresholds are left out."""
-        stated = self.scoring(precision)
-        if stated["computation"] == 1:
-            # Certificates that were signed before the computation had a number stay what they are.
-            del stated["computation"]
-        return _fingerprint(stated)
+        return _fingerprint(self.scoring(precision))
 
     def fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over weights, config and thresholds."""

@@ -95,7 +95,11 @@ def load(tier: TierConfig, compute: Compute) -> PackedTransformer | None:
     cast = {name: weight.to(dtype) for name, weight in weights.items()}
     network.load_state_dict(cast, assign=True)
     labels = tuple(config.id2label[str(index)] for index in range(config.num_labels))
-    return PackedTransformer(labels, tokenizer, network.eval(), tier, compute.precision)
+    stated = _read(Path(tier.source) / "tokenizer_config.json") or {}
+    segments = "token_type_ids" in stated.get("model_input_names", ())
+    return PackedTransformer(
+        labels, tokenizer, network.eval(), tier, compute.precision, segments=segments
+    )
 
 
 def load_tokenizer(tier: TierConfig) -> TextTokenizer | None:
@@ -114,6 +118,7 @@ def load_tokenizer(tier: TierConfig) -> TextTokenizer | None:
     if stated.get("truncation_side", "right") != "right" or "model_max_length" not in stated:
         return None
     limit = readable_length(config, SimpleNamespace(model_max_length=stated["model_max_length"]))
+    assert limit is not None
     pad_id = backend.token_to_id(stated["pad_token"]) or 0
     return TextTokenizer(backend, min(tier.max_length or limit, limit), pad_id)
 
@@ -126,6 +131,8 @@ def _config(source: str) -> SimpleNamespace | None:
     if not isinstance(labels, dict) or [*labels] != [str(index) for index in range(len(labels))]:
         return None
     plain = stated.get("problem_type") in (None, "single_label_classification")
+    plain &= all(type(name) is str for name in labels.values())
+    plain &= len({*labels.values()}) == len(labels)
     if not plain or len(labels) < 2 or stated.get("model_type") != "bert":
         return None
     return SimpleNamespace(**stated, num_labels=len(labels))

@@ -55,7 +55,7 @@ class OnnxTransformer(Classifier):
             batch_tokens=model.batch_tokens,
             threads=model.threads,
         )
-        self._segments = model.segments
+        self._segments, self._left = model.segments, model.pads_left
         with tempfile.TemporaryDirectory() as folder:
             path = _export(model, Path(folder))
             if model.precision == "int8":
@@ -72,7 +72,7 @@ class OnnxTransformer(Classifier):
 
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
-        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self._segments)
+        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self._segments, left=self._left)
         given = {name: inputs[name] for name in inputs.keys() & self._names}
         return self._session.run(None, given)[0].astype(np.float32, copy=False)
 

@@ -214,22 +214,23 @@ class PackedEncoder:
 
     Args:
       network: a transformers model that `fits`; its own forward does not work any more.
+      segments: the network is told first from second texts.
       int8: computes the layers' products in int8, the rest in the network's own precision.
 
     Raises:
       ValueError: a model that does not fit.
     """
 
-    def __init__(self, network: Any, *, int8: bool = False) -> None:
+    def __init__(self, network: Any, *, segments: bool = True, int8: bool = False) -> None:
         if not fits(network, int8=int8):
             raise ValueError(f"expected an encoder that can be packed, found {type(network)}")
         self._network, self._base = network, network.base_model
         config = network.config
         self._heads = int(config.num_attention_heads)
-        self._first_position = 0
-        self._segments = type(network).__name__ != encoder_layers.DISTILBERT
-        if "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__:
-            self._first_position = self._base.embeddings.padding_idx + 1
+        self._told, self._has_types = segments, type(network).__name__ != encoder_layers.DISTILBERT
+        # RoBERTa counts the tokens that are no padding, which a text may spell as well.
+        counts = "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__
+        self._uncounted = self._base.embeddings.padding_idx if counts else None
         name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
         self._layers = [_Layer(layer, name, int8=int8, last=layer is stack[-1]) for layer in stack]
 
@@ -252,16 +253,23 @@ class PackedEncoder:
         self, tokens: Tokens, rows: Int64, groups: list[tuple[slice, int]], pad_id: int
     ) -> torch.Tensor:
         ids, positions, segments = [], [], []
-        for group, length in groups:
-            chosen, column = rows[group], np.arange(length)
-            ids.append(tokens.padded(chosen, pad_id).ravel())
-            positions.append(np.tile(column + self._first_position, len(chosen)))
-            if tokens.second is not None:
-                segments.append((column >= tokens.second[chosen][:, None]).ravel())
+        for group, _ in groups:
+            chosen = rows[group]
+            ids.append(tokens.padded(chosen, pad_id))
+            positions.append(self._positions(ids[-1]))
+            if self._told and tokens.types is not None:
+                segments.append(tokens.padded_types(chosen))
         given = {"input_ids": _row(ids), "position_ids": _row(positions)}
-        if self._segments:
+        if self._has_types:
             given["token_type_ids"] = _row(segments) if segments else torch.zeros_like(_row(ids))
         return self._base.embeddings(**given)[0]
+
+    def _positions(self, ids: Int64) -> Int64:
+        """Positions of tokens, shape [rows, tokens]."""
+        if self._uncounted is None:
+            return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        counted = ids != self._uncounted
+        return np.cumsum(counted, axis=1) * counted + self._uncounted
 
     def _through(
         self,
@@ -321,7 +329,7 @@ def _groups(lengths: Int64) -> Iterator[tuple[slice, int]]:
 
 
 def _row(parts: list[npt.NDArray]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate(parts).astype(np.int64))[None]
+    return torch.from_numpy(np.concatenate([part.ravel() for part in parts]).astype(np.int64))[None]
 
 
 class PackedTransformer(Classifier):
@@ -333,6 +341,7 @@ class PackedTransformer(Classifier):
       network: gives up its weights; `fits` it.
       tier: what the cascade says of it: batch_tokens, threads.
       precision: `fp32`, `bf16` or `int8`.
+      segments: the network is told first from second texts.
     """
 
     def __init__(
@@ -342,6 +351,8 @@ class PackedTransformer(Classifier):
         network: Any,
         tier: TierConfig,
         precision: str,
+        *,
+        segments: bool = True,
     ) -> None:
         super().__init__(
             labels,
@@ -351,7 +362,7 @@ class PackedTransformer(Classifier):
             batch_tokens=tier.batch_tokens,
             threads=tier.threads or 1,
         )
-        self._encoder = PackedEncoder(network, int8=precision == "int8")
+        self._encoder = PackedEncoder(network, segments=segments, int8=precision == "int8")
 
     def padded(self, lengths: Int64) -> Int64:
         """Tokens that rows of these lengths take in one micro-batch: their own."""

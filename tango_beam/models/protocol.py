@@ -35,7 +35,7 @@ class ModelInput(Protocol):
 class Model(Protocol):
     """A loaded model: texts in, raw outputs out; an `answers.Decoder` makes answers of those.
 
-    A family is one file that fulfils this protocol and one line in `tango_beam.models.loading`.
+    A family is one file that fulfils this protocol; `tango_beam.models.loading` says whose it is.
     """
 
     @property

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from tango_beam.arrays import Bool, Int32, Int64
+from tango_beam.arrays import Bool, Int32, Int64, UInt8
 from tango_beam.models.word_cache import Words, fits
 
 # A text is cut to this many characters a token before it is tokenized. English runs at four to
@@ -28,13 +28,14 @@ class Tokens:
       ids: int32, shape [tokens].
       offsets: int64, shape [rows + 1]; row i is `ids[offsets[i]:offsets[i + 1]]`.
       truncated: bool, shape [rows]; the text was longer than `max_length`.
-      second: int32, shape [rows]: where the second text of a pair starts; None for single texts.
+      types: uint8, shape [tokens]: which text a token is of, as the tokenizer says; None where all
+        are 0.
     """
 
     ids: Int32
     offsets: Int64
     truncated: Bool
-    second: Int32 | None = None
+    types: UInt8 | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,75 +45,107 @@ class Tokens:
         """Tokens in each row, int64, shape [rows]."""
         return np.diff(self.offsets)
 
-    def padded(self, rows: Int64, pad_id: int) -> Int64:
-        """The ids of some rows as one int64 matrix [rows, longest], padded on the right."""
-        starts, lengths = self.offsets[rows], self.lengths[rows]
-        column = np.arange(int(lengths.max(initial=1)))
-        inside = column < lengths[:, None]
-        if not len(self.ids):
-            return np.full(inside.shape, pad_id, np.int64)
-        flat = np.minimum(starts[:, None] + column, len(self.ids) - 1)
-        return np.where(inside, self.ids[flat], pad_id).astype(np.int64)
+    def padded(self, rows: Int64, pad_id: int, *, left: bool = False) -> Int64:
+        """The ids of some rows as one int64 matrix [rows, longest], padded on one side."""
+        return self._padded(self.ids, rows, pad_id, left)
+
+    def padded_types(self, rows: Int64, *, left: bool = False) -> Int64:
+        """The types of some rows as `padded` gives their ids, 0 where there is no token."""
+        if self.types is None:
+            return np.zeros((len(rows), int(self.lengths[rows].max(initial=1))), np.int64)
+        return self._padded(self.types, rows, 0, left)
+
+    def inside(self, rows: Int64, *, left: bool = False) -> Bool:
+        """Where in such a matrix a token is, and no padding."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max(initial=1))
+        skipped = (width - lengths if left else np.zeros_like(lengths))[:, None]
+        column = np.arange(width)
+        return (column >= skipped) & (column < skipped + lengths[:, None])
+
+    def _padded(self, flat: Int32 | UInt8, rows: Int64, fill: int, left: bool) -> Int64:
+        inside = self.inside(rows, left=left)
+        if not len(flat):
+            return np.full(inside.shape, fill, np.int64)
+        starts, width = self.offsets[rows], inside.shape[1]
+        if left:
+            starts = starts - (width - self.lengths[rows])
+        at = np.clip(starts[:, None] + np.arange(width), 0, len(flat) - 1)
+        return np.where(inside, flat[at], fill).astype(np.int64)
 
     def take(self, rows: Int64) -> Tokens:
         """The tokens of some rows."""
         lengths = self.lengths[rows]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        shifts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        at = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(int(offsets[-1]))
         return Tokens(
-            ids=self.ids[np.arange(int(offsets[-1])) + shifts],
+            ids=self.ids[at],
             offsets=offsets,
             truncated=self.truncated[rows],
-            second=None if self.second is None else self.second[rows],
+            types=None if self.types is None else self.types[at],
         )
 
     def to_arrow(self) -> pa.StructArray:
         """The same as an Arrow column, so that tokens travel with their rows to the next tier."""
         # from_arrays wants int32 offsets for a list; a batch of 2^31 tokens does not occur.
-        ids = pa.ListArray.from_arrays(self.offsets.astype(np.int32), pa.array(self.ids))
+        offsets = self.offsets.astype(np.int32)
+        ids = pa.ListArray.from_arrays(offsets, pa.array(self.ids))
         arrays, names = [ids, pa.array(self.truncated)], ["ids", "truncated"]
-        if self.second is not None:
-            arrays.append(pa.array(self.second))
-            names.append("second")
+        if self.types is not None:
+            arrays.append(pa.ListArray.from_arrays(offsets, pa.array(self.types)))
+            names.append("types")
         return pa.StructArray.from_arrays(arrays, names)
 
     @classmethod
     def from_arrow(cls, column: pa.StructArray) -> Tokens:
         """Reads back what `to_arrow` made, sliced, filtered or joined since."""
-        ids = column.field("ids")
-        # A slice keeps its parent's values; take the window that its offsets span.
-        offsets = ids.offsets.to_numpy().astype(np.int64)
-        values = ids.values.to_numpy()[offsets[0] : offsets[-1]]
+        ids, offsets = _window(column.field("ids"))
         names = [field.name for field in column.type]
         return cls(
-            ids=values,
-            offsets=offsets - offsets[0],
+            ids=ids,
+            offsets=offsets,
             truncated=column.field("truncated").to_numpy(zero_copy_only=False),
-            second=column.field("second").to_numpy() if "second" in names else None,
+            types=_window(column.field("types"))[0] if "types" in names else None,
         )
+
+
+def _window(column: pa.ListArray) -> tuple[np.ndarray, Int64]:
+    """Values and offsets of lists; a slice spans a window of its parent's values."""
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 class TextTokenizer:
     """A `tokenizers.Tokenizer` applied to Arrow columns, whole batches at a time.
 
-    Attributes:
+    Args:
+      backend: as it was saved.
       max_length: the most tokens that a text may have, special ones included.
       pad_id: the id that fills short rows up.
+      keeps_end: a text that is too long loses its beginning, and not its end.
+
+    Attributes:
       fingerprint: two tokenizers with the same one give the same tokens.
     """
 
-    def __init__(self, backend: Tokenizer, max_length: int, pad_id: int) -> None:
+    def __init__(
+        self, backend: Tokenizer, max_length: int, pad_id: int, *, keeps_end: bool = False
+    ) -> None:
         if max_length < 3:
             raise ValueError(f"expected max_length of at least 3 tokens, found {max_length}")
         self._backend = Tokenizer.from_str(backend.to_str())
         self._backend.no_padding()
-        self._backend.enable_truncation(max_length)
+        side = {"direction": "left"} if keeps_end else {}
+        self._backend.enable_truncation(max_length, **side)
         self.max_length = max_length
         self.pad_id = pad_id
+        self._keeps_end = keeps_end
         self.fingerprint = hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
         plain = self.plain()
-        self._words = Words(plain, max_length) if fits(plain) else None
+        self._typed = any(plain.encode("a").type_ids)
+        by_words = fits(plain) and not keeps_end and not self._typed
+        self._words = Words(plain, max_length) if by_words else None
 
     def __call__(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
         """Tokenizes a string column, or two for pairs, without nulls.
@@ -121,8 +154,8 @@ class TextTokenizer:
         tokenized again whole in the rare case that the piece does not fill `max_length`.
         """
         limit = CHARACTERS_PER_TOKEN * self.max_length
-        short = _cut_long(texts, limit)
-        short_pairs = None if pairs is None else _cut_long(pairs, limit)
+        short = _cut_long(texts, limit, self._keeps_end)
+        short_pairs = None if pairs is None else _cut_long(pairs, limit, self._keeps_end)
         cut = _changed(texts, short)
         if pairs is not None:
             cut = cut | _changed(pairs, short_pairs)
@@ -134,7 +167,7 @@ class TextTokenizer:
                 whole = slice(row, row + 1)
                 again = self._encode(texts[whole], None if pairs is None else pairs[whole])
                 encodings[row], cut[row] = again[0], False
-        return self._pack(encodings, cut, paired=pairs is not None)
+        return self._pack(encodings, cut, typed=self._typed or pairs is not None)
 
     def _by_words(self, texts: pa.Array, short: pa.Array, cut: Bool) -> Tokens:
         assert self._words is not None
@@ -161,21 +194,24 @@ class TextTokenizer:
     def _encode(self, texts: pa.Array, pairs: pa.Array | None) -> list:
         inputs = texts.to_pylist()
         if pairs is not None:
-            inputs = list(zip(inputs, pairs.to_pylist(), strict=True))
+            # To transformers an empty second text is none at all.
+            both = zip(inputs, pairs.to_pylist(), strict=True)
+            inputs = [pair if pair[1] else pair[0] for pair in both]
         return self._backend.encode_batch_fast(inputs)  # it leaves out offsets, which are not used
 
-    def _pack(self, encodings: list, cut: Bool, paired: bool) -> Tokens:
+    def _pack(self, encodings: list, cut: Bool, typed: bool) -> Tokens:
         ids = [encoding.ids for encoding in encodings]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=offsets[1:])
         truncated = cut.copy()
         for row in np.flatnonzero(np.diff(offsets) >= self.max_length):
             truncated[row] |= bool(encodings[row].overflowing)
-        second = None
-        if paired:
-            second = np.array([len(e.ids) - sum(e.type_ids) for e in encodings], np.int32)
+        types = None
+        if typed:
+            each = chain.from_iterable(encoding.type_ids for encoding in encodings)
+            types = np.fromiter(each, np.uint8, int(offsets[-1]))
         flat = np.fromiter(chain.from_iterable(ids), np.int32, int(offsets[-1]))
-        return Tokens(flat, offsets, truncated, second)
+        return Tokens(flat, offsets, truncated, types)
 
 
 def _joined(first: Tokens, second: Tokens) -> Tokens:
@@ -187,14 +223,16 @@ def _joined(first: Tokens, second: Tokens) -> Tokens:
     )
 
 
-def _cut_long(texts: pa.Array, limit: int) -> pa.Array:
-    """Cuts texts past `limit` characters at the last space before it, or at it."""
+def _cut_long(texts: pa.Array, limit: int, keeps_end: bool) -> pa.Array:
+    """Cuts texts to `limit` characters, at the first space inside or else between characters."""
     long = pc.greater(pc.binary_length(texts), limit)
     if not pc.any(long).as_py():
         return texts
-    heads = pc.utf8_slice_codeunits(texts, 0, limit)
-    heads = pc.replace_substring_regex(heads, r"\s\S*\z", "", max_replacements=1)
-    return pc.if_else(long, heads, texts)
+    start, stop = (-limit, None) if keeps_end else (0, limit)
+    kept = pc.utf8_slice_codeunits(texts, start, stop)
+    outer = r"\A\S*\s" if keeps_end else r"\s\S*\z"
+    kept = pc.replace_substring_regex(kept, outer, "", max_replacements=1)
+    return pc.if_else(long, kept, texts)
 
 
 def _changed(texts: pa.Array, cut: pa.Array | None) -> Bool:

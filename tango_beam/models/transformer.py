@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import encoder_layers, packed
-from tango_beam.models.checkpoints import readable_length, refuse_other_tasks
+from tango_beam.models import encoder_layers, last_token, packed
+from tango_beam.models.checkpoints import (
+    USUAL_LENGTH,
+    label_names,
+    readable_length,
+    refuse_other_tasks,
+)
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
+
+logger = logging.getLogger(__name__)
+
+# A text of so many tokens at most is tried out: longer ones would take the launch minutes.
+_TRIED = 1024
+# Logits that differ by more are not those of a row alone; in fp32, and in bf16.
+_MOVED = (1e-3, 0.3)
 
 
 class Transformer(Classifier):
@@ -40,8 +55,8 @@ class Transformer(Classifier):
     ) -> None:
         tier, config = tier or TierConfig(""), network.config
         super().__init__(
-            tuple(config.id2label[index] for index in range(config.num_labels)),
-            _text_tokenizer(config, tokenizer, tier.max_length),
+            label_names(tier.source, config.id2label),
+            _text_tokenizer(network, tokenizer, tier),
             network,
             device=compute.device,
             precision=compute.precision,
@@ -51,15 +66,58 @@ class Transformer(Classifier):
         self.backend = tokenizer
         self.segments = "token_type_ids" in tokenizer.model_input_names
         self.network = network.to(compute.device).eval()
+        # XLNet reads its answer off the last token.
+        self.pads_left = getattr(config, "summary_type", None) == "last"
+        self._exact = False
+
+    def inputs(self, tokens: Tokens, rows: Int64) -> dict[str, torch.Tensor]:
+        """What the network is called with for one micro-batch, as transformers would call it."""
+        arrays = padded_inputs(
+            tokens, rows, self.tokenizer.pad_id, self.segments, left=self.pads_left
+        )
+        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     @torch.inference_mode()
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
-        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self.segments)
-        if inputs["attention_mask"].all():
+        inputs = self.inputs(tokens, rows)
+        # Without a mask attention is faster; some networks then look for padding ids instead.
+        spelt = inputs["input_ids"] == self.tokenizer.pad_id
+        if inputs["attention_mask"].all() and not spelt.any():
             del inputs["attention_mask"]
-        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
-        return self.network(**tensors).logits.float().cpu().numpy()
+        return last_token.logits(self.network, inputs).float().cpu().numpy()
+
+    def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
+        """Micro-batches of like lengths; of one length where padding would move a score."""
+        if self._exact:
+            return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=1)
+        return super().cut(lengths, budget, threads)
+
+    def try_out(self) -> None:
+        """Answers two made-up texts: the longest that it may read, and a short one beside it.
+
+        Some networks read padding as well (convolutions, Fourier transforms, landmarks); those get
+        texts of one length at a time, so that what a row shares a micro-batch with cannot move its
+        score.
+
+        Raises:
+          ValueError: it cannot read as long a text as it says.
+        """
+        longest = min(_TRIED, self.tokenizer.max_length)
+        words = self.tokenizer(pa.array(["a", "a " * 23, "a " * longest]))
+        try:
+            together = self.forward(words, np.array([0, 1]))
+            self.forward(words, np.array([2]))
+        except (IndexError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"expected a network that reads {int(words.lengths[2])} tokens, as its "
+                f"configuration says, found: {reason}; --max_length reads less of a text"
+            ) from error
+        alone = np.concatenate([self.forward(words, np.array([row])) for row in (0, 1)])
+        self._exact = bool(np.abs(together - alone).max() > _MOVED[self.precision == "bf16"])
+        if self._exact:
+            logger.info("padding moves this model's scores, so texts of one length are batched")
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer."""
@@ -69,7 +127,9 @@ class Transformer(Classifier):
         self.backend.save_pretrained(folder)
 
 
-def padded_inputs(tokens: Tokens, rows: Int64, pad_id: int, segments: bool) -> dict[str, Int64]:
+def padded_inputs(
+    tokens: Tokens, rows: Int64, pad_id: int, segments: bool, *, left: bool = False
+) -> dict[str, Int64]:
     """What a network is called with, by name: int64, shape [rows, longest].
 
     Args:
@@ -77,15 +137,12 @@ def padded_inputs(tokens: Tokens, rows: Int64, pad_id: int, segments: bool) -> d
       rows: of the micro-batch.
       pad_id: fills rows up.
       segments: whether the network is told first from second texts.
+      left: padding goes before a text, and not behind it.
     """
-    ids, lengths = tokens.padded(rows, pad_id), tokens.lengths[rows]
-    column = np.arange(ids.shape[1])
-    inputs = {"input_ids": ids, "attention_mask": (column < lengths[:, None]).astype(np.int64)}
+    ids, inside = tokens.padded(rows, pad_id, left=left), tokens.inside(rows, left=left)
+    inputs = {"input_ids": ids, "attention_mask": inside.astype(np.int64)}
     if segments:
-        second = np.zeros_like(ids)
-        if tokens.second is not None:
-            second[:] = (column >= tokens.second[rows][:, None]) & (column < lengths[:, None])
-        inputs["token_type_ids"] = second
+        inputs["token_type_ids"] = tokens.padded_types(rows, left=left)
     return inputs
 
 
@@ -115,7 +172,13 @@ def load(tier: TierConfig, compute: Compute) -> Transformer:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below
             **at,
+        )
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        raise ValueError(
+            f"{tier.source}: expected {name} of shape {[*expected]}, as config.json says (its "
+            f"id2label names {config.num_labels} labels), found {[*found]} among the weights"
         )
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])
@@ -134,11 +197,17 @@ def to_answer(model: Transformer) -> Transformer | PackedTransformer:
     if model.device == "cpu" and packed.fits(model.network, int8=int8):
         tier = TierConfig("", batch_tokens=model.batch_tokens, threads=model.threads)
         return PackedTransformer(
-            model.labels, model.tokenizer, model.network, tier, model.precision
+            model.labels,
+            model.tokenizer,
+            model.network,
+            tier,
+            model.precision,
+            segments=model.segments,
         )
     encoder_layers.shorten(model.network)
     if int8:
         model.network = packed.quantized(model.network)
+    model.try_out()
     return model
 
 
@@ -148,12 +217,17 @@ def _revision(tier: TierConfig) -> dict[str, str]:
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """A bar for the milliseconds that the weights take would be noise in a pipe."""
-    shown = transformers_logging.is_progress_bar_enabled()
+    """A bar for the milliseconds that the weights take, and a table, would be noise in a pipe."""
+    shown, verbosity = (
+        transformers_logging.is_progress_bar_enabled(),
+        transformers_logging.get_verbosity(),
+    )
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
 
@@ -166,13 +240,36 @@ def load_tokenizer(tier: TierConfig) -> TextTokenizer:
     """
     at = _revision(tier)
     config = AutoConfig.from_pretrained(tier.source, trust_remote_code=False, **at)
-    return _text_tokenizer(config, read_tokenizer(tier.source, **at), tier.max_length)
+    with torch.device("meta"):
+        network = AutoModelForSequenceClassification.from_config(config)
+    return _text_tokenizer(network, read_tokenizer(tier.source, **at), tier)
 
 
-def _text_tokenizer(config: Any, tokenizer: Any, max_length: int | None) -> TextTokenizer:
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    limit = readable_length(config, tokenizer)
-    return TextTokenizer(tokenizer.backend_tokenizer, min(max_length or limit, limit), pad_id)
+def _text_tokenizer(network: Any, tokenizer: Any, tier: TierConfig) -> TextTokenizer:
+    limit = readable_length(network.config, tokenizer, network)
+    if limit is None and tier.max_length is None:
+        logger.warning(
+            "%s: no limit of a text's length is known; it reads %d tokens, --max_length reads more",
+            *(tier.source, USUAL_LENGTH),
+        )
+    length = min(filter(None, (tier.max_length, limit)), default=USUAL_LENGTH)
+    # Where the network looks for padding by its id, that id pads.
+    pad_id = network.config.get_text_config().pad_token_id
+    if pad_id is None or not 0 <= pad_id < network.get_input_embeddings().weight.shape[0]:
+        pad_id = tokenizer.pad_token_id or 0
+    keeps_end = tokenizer.truncation_side == "left"
+    return TextTokenizer(tokenizer.backend_tokenizer, length, pad_id, keeps_end=keeps_end)
+
+
+def _require_sentencepiece(source: str) -> None:
+    try:
+        from sentencepiece import sentencepiece_model_pb2  # noqa: F401
+    except Exception as error:  # protobuf has exceptions of its own
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{source}: expected the package sentencepiece, which its tokenizer is made with, "
+            f"found: {reason[:160]}; pip install 'tango-beam[sentencepiece]'"
+        ) from error
 
 
 def read_tokenizer(source: str, **at: str) -> Any:
@@ -182,7 +279,16 @@ def read_tokenizer(source: str, **at: str) -> Any:
       ValueError: no fast tokenizer, or none at all: transformers makes an empty one up, to which
         every word is unknown.
     """
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **at)
+    except (ImportError, ValueError, TypeError) as error:
+        if any(word in str(error).lower() for word in ("tiktoken", "sentencepiece")):
+            # Where it cannot read the one, transformers goes on to ask for the other.
+            _require_sentencepiece(source)
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{source}: expected a tokenizer that transformers reads, found: {reason[:200]}"
+        ) from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ValueError(f"{source}: expected a fast tokenizer, found {type(tokenizer).__name__}")
     if len(tokenizer) <= len(tokenizer.all_special_tokens):

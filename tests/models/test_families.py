@@ -10,12 +10,14 @@ import torch
 from transformers import pipeline
 
 from tango_beam.answers import Decoder
+from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.models import loading
+from tango_beam.models import checkpoints, loading
 from tango_beam.models.bilstm import BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.checkpoints import labels_of
 from tests import tiny
+from tests.models.test_against_transformers import checkpoint
 
 TEXTS = ["good", "a very bad film", "the plot is dull", "", "good " * 90, "not very funny"]
 
@@ -117,6 +119,104 @@ def test_a_regression_head_is_refused(tmp_path):
     folder = tiny.transformer(tmp_path / "one", labels=("score",))
     with pytest.raises(RefusedError, match="two or more labels, found 1"):
         labels_of(str(folder))
+
+
+LABELS = {
+    "from one": ({"1": "a", "2": "b"}, ("a", "b")),
+    "a gap": ({"0": "a", "2": "b"}, ("a", "b")),
+    "numbers": ({"0": 3, "1": 4.5}, ("3", "4.5")),
+    "null": ({"0": None, "1": "b"}, ("LABEL_0", "b")),
+    "none": (None, ("LABEL_0", "LABEL_1")),
+}
+
+
+def with_labels(folder, names):
+    config = json.loads((tiny.transformer(folder) / "config.json").read_text())
+    config.pop("label2id")
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    return folder
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_are_named_whatever_numbers_and_names_a_checkpoint_gives_them(tmp_path, case):
+    given, expected = LABELS[case]
+    folder = with_labels(tmp_path / "x", given)
+    assert labels_of(str(folder)) == tiny.load(folder).labels == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"0": "a", "1": "a"}, r"a name for each label in id2label.*\['a'\] twice"),
+        ({"0": "a"}, "found 1 in id2label"),
+        ({}, "found 0 in id2label"),
+        ({"a": "a", "b": "b"}, "a config.json that transformers reads"),
+        (["a", "b"], "a config.json that transformers reads"),
+    ],
+)
+def test_labels_that_say_nothing_are_refused_in_one_line(tmp_path, given, message):
+    with pytest.raises(RefusedError, match=f"^tier [^\n]*x: expected .*{message}[^\n]*$"):
+        labels_of(str(with_labels(tmp_path / "x", given)))
+
+
+def test_more_names_than_outputs_are_refused_in_one_line(tmp_path, capfd):
+    folder = with_labels(tmp_path / "x", {"0": "a", "1": "b", "2": "c"})
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=r"of shape \[3\].*names 3 labels.*found \[2\] among"):
+        tiny.load(folder)
+    assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("family", ["MPNet", "Longformer", "Roberta", "Data2VecText", "Bart"])
+def test_a_text_is_cut_to_what_the_position_table_holds(tmp_path, family):
+    """Whatever max_length a tokenizer states: 1e30 is what none looks like."""
+    folder = unlimited(tmp_path, family)
+    model = tiny.load(folder)
+    tokens = model.tokenize(pa.array(["good " * 300]))
+    # Positions begin behind the padding index, which is 1 in MPNet and 0 in the others.
+    assert tokens.lengths.tolist() == [{"Bart": 64, "MPNet": 62}.get(family, 63)]
+    assert np.isfinite(model.forward(tokens, np.arange(1))).all()
+    assert loading.vocabulary(TierConfig(str(folder))) == model.vocabulary
+
+
+def unlimited(folder, family):
+    made = checkpoint(folder, family, model_max_length=int(1e30), positions=64)
+    assert made
+    return folder
+
+
+def test_a_model_without_any_limit_reads_512_tokens_or_what_it_is_told(tmp_path, caplog):
+    checkpoint(tmp_path, "XLNet", model_max_length=int(1e30))
+    assert tiny.load(tmp_path).tokenizer.max_length == 512
+    assert "no limit of a text's length is known; it reads 512 tokens" in caplog.text
+    assert tiny.load(tmp_path, max_length=700).tokenizer.max_length == 700
+
+
+def test_a_network_that_reads_less_than_it_says_is_refused_at_launch(tmp_path, monkeypatch):
+    checkpoint(tmp_path, "MPNet", model_max_length=int(1e30), positions=64)
+    monkeypatch.setattr(checkpoints, "_positions", lambda network: iter(()))
+    with pytest.raises(ValueError, match=r"expected a network that reads 64 tokens.*--max_length"):
+        tiny.load(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["ConvBert", "FNet"])
+def test_a_network_that_reads_padding_gets_texts_of_one_length_at_a_time(tmp_path, family):
+    checkpoint(tmp_path, family)
+    model = tiny.load(tmp_path)
+    tokens = model.tokenize(pa.array(["a " * count for count in (3, 9, 3, 30, 9)]))
+    batches = model.plan(tokens.lengths)
+    assert all(len({*tokens.lengths[rows].tolist()}) == 1 for rows in batches)
+    assert len(batches) == 3
+
+
+@pytest.mark.parametrize("family", ["GPT2", "Qwen2", "Llama"])
+def test_a_decoder_without_a_padding_id_takes_more_than_one_row_at_a_time(tmp_path, family):
+    checkpoint(tmp_path, family, pad=False, pad_token=None)
+    model = tiny.load(tmp_path)
+    tokens = model.tokenize(pa.array(["good film", "a", "a very dull plot"]))
+    together = model.forward(tokens, np.arange(3))
+    np.testing.assert_allclose(together, tiny.one_at_a_time(model, tokens), atol=1e-5)
+    assert len(model.plan(tokens.lengths)) == 1
 
 
 def test_pickled_weights_are_refused_by_name(bert, tmp_path):

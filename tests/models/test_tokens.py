@@ -55,9 +55,10 @@ def test_cutting_by_characters_first_changes_nothing(tokenizer, text):
 def test_pairs_know_where_the_second_text_starts(tokenizer):
     tokens = tokenizer(pa.array(["good", "a bad film"]), pa.array(["bad", "the"]))
     separator = tiny.tokenizer().token_to_id("[SEP]")
-    for row, second in zip(rows(tokens), tokens.second, strict=True):
-        assert row[second - 1] == separator
-        assert row.index(separator) == second - 1
+    types = tokens.padded_types(np.arange(2))
+    for row, kinds in zip(rows(tokens), types.tolist(), strict=True):
+        second = row.index(separator) + 1
+        assert kinds[: len(row)] == [0] * second + [1] * (len(row) - second)
 
 
 def test_padded_fills_up_on_the_right(tokenizer):
