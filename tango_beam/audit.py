@@ -93,7 +93,7 @@ def audit_rows(
     return pa.RecordBatch.from_pydict(
         {
             "file": paths,
-            "row_group": position.field("row_group"),
+            "row_group": record_columns.row_groups(position),
             "row": position.field("row"),
             **texts,
             "tier": simple.field("tier"),

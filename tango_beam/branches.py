@@ -211,4 +211,7 @@ def _contract(
 def _hidden(rows: pa.RecordBatch) -> dict[str, pa.Array]:
     """Hidden columns that outlive a tier; tokens do not."""
     kept = (record_columns.POSITION, record_columns.PARCEL, record_columns.COST)
-    return {name: rows.column(name) for name in rows.schema.names if name.startswith(kept)}
+    texts = (*record_columns.TEXTS, record_columns.LINE)
+    return {
+        name: rows.column(name) for name in rows.schema.names if name.startswith((*kept, *texts))
+    }

@@ -13,6 +13,8 @@ from tango_beam.errors import RefusedError
 # Input that is read, scored and stored at a time.
 CHECKPOINT_BYTES = 32 << 20
 
+InputFormat = Literal["auto", "parquet", "jsonl", "json", "csv", "mixed"]
+
 _cascade = partial(option, group="cascade")
 _reading = partial(option, group="reading")
 
@@ -22,15 +24,19 @@ class InputOptions:
     """What is read."""
 
     input: tuple[str, ...] = _reading(
-        "file, folder or glob of Parquet or JSONL (.gz, .zst too); local or an fsspec URL; may be "
-        "given more than once",
+        "file, folder or glob of Parquet, CSV, TSV or JSON (lines, or an array), compressed too; "
+        "local or an fsspec URL; may be given more than once",
         metavar="GLOB",
         resumed="spelled",
     )
-    input_format: Literal["auto", "parquet", "jsonl"] = _reading(
-        "auto goes by the files' names", "auto"
+    input_format: InputFormat = _reading(  # noqa: RUF009 - a field
+        "auto goes by the files' names and first bytes, and takes one format; a name takes such "
+        "files only (jsonl and json: lines or an array); mixed takes all formats",
+        "auto",
     )
-    text_column: str = _reading("the text", "text")
+    text_column: str = _reading(
+        "the text; doc.text and messages.0.content lead into structs and lists", "text"
+    )
     text_pair_column: str | None = _reading("the second text, for tasks on pairs", None)
 
     @property

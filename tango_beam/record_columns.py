@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
@@ -20,6 +21,9 @@ from tango_beam.errors import RefusedError
 HIDDEN = "__tango_"
 POSITION = HIDDEN + "position"
 TOKENS = HIDDEN + "tokens_"
+# Texts that are no column of their own, the first and the second of a pair; lines of JSON as read.
+TEXTS = (HIDDEN + "text", HIDDEN + "text_pair")
+LINE = HIDDEN + "line"
 COST = HIDDEN + "cost_"
 HELD_ANSWER = HIDDEN + "audit"  # of an earlier tier, while the last tier is asked too
 LAST_ANSWER = HIDDEN + "last"  # what the last tier said to it
@@ -116,13 +120,28 @@ class OutputColumns:
         Raises:
           RefusedError: an input column bears the name of one that is added; says how to rename it.
         """
-        added = self.added(labels)
-        clashes = [
-            name for name in input_schema.names if name in added.names or name.startswith(HIDDEN)
-        ]
+        self.refuse(input_schema.names)
+        return pa.schema([*input_schema, *self.added(labels)])
+
+    @property
+    def extra(self) -> str:
+        """Name of the column for what of a JSON line has no other place."""
+        return f"{self.prefix}_extra"
+
+    def refuse(self, names: Sequence[str], *more: str) -> None:
+        """Refuses input columns that bear the name of one that is added.
+
+        Args:
+          names: of the input's columns.
+          more: names that are added besides.
+
+        Raises:
+          RefusedError: says how to rename it.
+        """
+        added = [*self.added(()).names, *more]
+        clashes = [name for name in names if name in added or name.startswith(HIDDEN)]
         if clashes:
-            raise RefusedError(self._complaint(clashes, added.names))
-        return pa.schema([*input_schema, *added])
+            raise RefusedError(self._complaint(clashes, added))
 
     def _complaint(self, clashes: Sequence[str], added: Sequence[str]) -> str:
         if self.prefix and not clashes[0].startswith(HIDDEN):
@@ -135,6 +154,12 @@ class OutputColumns:
             f"that the output adds ({', '.join(sorted(added))}); give the added ones a prefix with "
             "--answer_prefix, or leave the input's out with --columns"
         )
+
+
+def row_groups(position: pa.StructArray) -> pa.Array:
+    """Row groups of positions, int32, null where a file has none."""
+    group = position.field("row_group")
+    return pc.if_else(pc.less(group, 0), pa.scalar(None, pa.int32()), group)
 
 
 def visible(names: Sequence[str]) -> list[str]:

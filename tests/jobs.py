@@ -54,7 +54,7 @@ def read_output(output):
     output = Path(output)
     parts = sorted(output.glob("part-*"))
     if parts and parts[0].suffix == ".jsonl":
-        rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+        rows = [json.loads(line) for part in parts for line in part.read_text().split("\n")[:-1]]
     else:
         rows = ds.dataset(output, format="parquet").to_table().to_pylist() if parts else []
     letters = [

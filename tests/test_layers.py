@@ -18,6 +18,7 @@ FLOORS = (
         "routing",
         "batching",
         "record_columns",
+        "text_columns",
         "progress",
         "terminal",
         "options",

@@ -153,19 +153,15 @@ def _cascade(options: CalibrateOptions) -> CascadeConfig:
 
 
 def _inspect(options: CalibrateOptions) -> Input:
-    corpus = inputs.inspect(
+    return inputs.inspect(
         options.input,
         options.text_columns,
         input_format=options.input_format,
+        columns=[] if options.label_column is None else [options.label_column],
         schema=read_schema(options.schema) if options.schema else None,
+        unknown_keys="drop",
+        columns_option="--label_column",
     )
-    label = options.label_column
-    if label is not None and label not in corpus.schema.names:
-        raise RefusedError(
-            f"--label_column {label}: no such column in {corpus.files[0].file.path}; found "
-            f"{', '.join(corpus.schema.names)}"
-        )
-    return corpus
 
 
 def _seed(options: CalibrateOptions, cascade: CascadeConfig, corpus: Input, precision: str) -> int:

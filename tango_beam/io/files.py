@@ -1,18 +1,21 @@
-"""Input files: found, told apart by format and compression, opened, on any fsspec URL."""
+"""Input files, as they are read: plain or compressed, lines or an array, on any fsspec URL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
-import pyarrow as pa
 
-from tango_beam.errors import RefusedError
+from tango_beam.io import compression
+from tango_beam.io.json_array import ArrayLines
 
-PARQUET, JSONL = "parquet", "jsonl"
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+PARQUET, JSONL, CSV = "parquet", "jsonl", "csv"
+_PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,12 @@ class InputFile:
 
     Attributes:
       path: as fsspec opens it, with its protocol unless local.
-      size: bytes as stored.
+      size: bytes as stored; 0 where the server does not say.
       modified: what the file system says of its time or version; empty where it says nothing.
       format: a name in `formats.FORMATS`.
-      compression: `gzip`, `zstd` or None.
+      compression: a name in `compression.SUFFIXES`, or None.
+      array: one JSON array holds the rows.
+      forward: the server gives no part of it, only the whole from its beginning.
     """
 
     path: str
@@ -32,119 +37,99 @@ class InputFile:
     modified: str
     format: str
     compression: str | None = None
+    array: bool = False
+    forward: bool = False
+
+    @property
+    def from_start(self) -> bool:
+        """Whether nobody can begin to read in its middle."""
+        return self.compression is not None or self.array or self.forward
 
 
-def expand(
-    patterns: Sequence[str],
-    suffixes: Mapping[str, str],
-    input_format: str = "auto",
-    option: str = "--input",
-) -> list[InputFile]:
-    """Files that paths, globs and folders name, sorted by path, each once.
-
-    In a folder, files and folders whose names begin with `_` or `.` are passed over.
+def open_input(path: str, forward: bool = False) -> BinaryIO:
+    """Opens a file for reading bytes, at its beginning; whatever goes wrong is an OSError.
 
     Args:
-      patterns: paths, globs and folders, on any fsspec URL.
-      suffixes: how files' names end, each with the format that it tells.
-      input_format: the format of all files; `auto` goes by their names.
-      option: the option that names the files, for messages.
-
-    Raises:
-      RefusedError: a pattern that nothing matches, a file whose name does not tell its format, or
-        files of two formats.
+      path: local, or a URL.
+      forward: it can only be read from its beginning on.
     """
-    files: dict[str, InputFile] = {}
-    for pattern in patterns:
-        matched = _match(pattern, option)
-        if not matched:
-            raise RefusedError(f"{option} {pattern}: expected at least one file, found no match")
-        for path, info in matched:
-            files.setdefault(path, _describe(path, info, suffixes, input_format))
-    ordered = [files[path] for path in sorted(files)]
-    formats = {file.format: file.path for file in ordered}
-    if len(formats) > 1:
-        raise RefusedError(f"expected input files of one format, found {formats}")
-    return ordered
+    if path.startswith("/"):  # as it stands: fsspec takes :: for two file systems
+        return Path(path).open("rb")
+    return io.BufferedReader(_Remote(path, {"block_size": 0} if forward else {}))
 
 
-def _match(pattern: str, option: str) -> list[tuple[str, dict[str, Any]]]:
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
     try:
-        system, path = fsspec.core.url_to_fs(pattern)
-        if system.isfile(path):
-            details = {path: system.info(path)}
-        elif system.isdir(path):
-            root = path.rstrip("/")
-            every = system.find(root, detail=True)
-            details = {name: info for name, info in every.items() if not _passed_over(name, root)}
-        else:
-            matches = system.glob(path, detail=True)
-            # A listing calls a symbolic link "other", also one to a file.
-            details = {name: system.info(name) for name in matches if system.isfile(name)}
-    except (OSError, ValueError, ImportError) as error:
-        raise RefusedError(
-            f"{option} {pattern}: expected a readable path, found {error}"
-        ) from error
-    return [(_url(system, name), info) for name, info in details.items()]
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # file systems raise what their libraries raise
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _passed_over(name: str, root: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in name[len(root) :].strip("/").split("/"))
+class _Remote(io.RawIOBase):
+    """A file behind a URL."""
 
+    def __init__(self, path: str, options: dict[str, Any]) -> None:
+        with _as_os_errors():
+            # An archive closes with its file system, which lives as long as this does.
+            self._opened = fsspec.open(path, "rb", **options)
+            self._file = self._opened.open()
 
-def _url(system: Any, path: str) -> str:
-    protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
-    return path if "file" in protocols else system.unstrip_protocol(path)
+    def readable(self) -> bool:
+        return True
 
+    def seekable(self) -> bool:
+        return True
 
-def _describe(
-    path: str, info: dict[str, Any], suffixes: Mapping[str, str], input_format: str
-) -> InputFile:
-    stem, compression = path, None
-    for suffix, name in _COMPRESSIONS.items():
-        if path.endswith(suffix):
-            stem, compression = path.removesuffix(suffix), name
-    kind = next((kind for end, kind in suffixes.items() if stem.lower().endswith(end)), None)
-    if input_format != "auto":
-        kind = input_format
-    if kind is None:
-        raise RefusedError(
-            f"{path}: expected a name that ends in {', '.join(suffixes)} (with .gz or .zst behind "
-            "JSONL), found none of them; say which with --input_format"
-        )
-    stamps = (info.get(key) for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"))
-    modified = next((str(stamp) for stamp in stamps if stamp is not None), "")
-    return InputFile(path, int(info["size"]), modified, kind, compression)
+    def readinto(self, buffer: Any) -> int:
+        with _as_os_errors():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _as_os_errors():
+            self._file.seek(offset, whence)
+            return self._file.tell()
 
-def open_input(path: str) -> BinaryIO:
-    """Opens a file for reading bytes, at its beginning."""
-    return fsspec.open(path, "rb").open()
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 class Bytes:
-    """A JSONL file's uncompressed bytes, read forward.
+    """A file's uncompressed bytes, read forward; those of a JSON array as lines.
 
-    Reading past the end of a truncated .gz or .zst raises OSError.
+    Reading past the end of a truncated file raises OSError.
 
     Args:
-      file: plain, .gz or .zst.
-      start: where to begin; 0 for a compressed file.
+      file: the file.
+      start: where to begin; 0 for a file that is read from its start.
     """
 
     def __init__(self, file: InputFile, start: int = 0) -> None:
-        self._raw = open_input(file.path)
+        self._file = file
+        self._raw = open_input(file.path, file.forward)
         self._stream: Any = self._raw
         if file.compression:
-            self._stream = pa.CompressedInputStream(
-                pa.PythonFile(self._raw, mode="r"), file.compression
-            )
-        else:
+            self._stream = compression.decompress(self._raw, file.compression)
+        elif start:
             self._raw.seek(start)
+        self._lines = ArrayLines(self._stream) if file.array else self._stream
 
     def read(self, count: int) -> bytes:
         """Up to `count` bytes; none at the end."""
-        return self._stream.read(count)
+        with _as_os_errors():  # of lzma and zlib, too
+            data = self._lines.read(count)
+        if self._file.compression and not data and not self._raw.tell():
+            raise OSError(f"expected {self._file.compression} data, found no byte")
+        return data
 
     def stored(self) -> int:
         """Bytes of the file, as stored, that were taken in so far."""
@@ -154,3 +139,17 @@ class Bytes:
         """Closes the file."""
         self._stream.close()
         self._raw.close()
+
+
+def uncompressed_bytes(file: InputFile) -> float:
+    """How many there are; of a compressed file, a guess from its beginning."""
+    if not file.compression:
+        return file.size
+    source = Bytes(file)
+    try:
+        read = len(source.read(_PROBE_BYTES))
+        return file.size * read / max(1, source.stored())
+    except OSError:
+        return file.size  # the reader meets the break too, and deals with it as it is told to
+    finally:
+        source.close()

@@ -16,6 +16,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tango_beam.arrays import Bool, Int64
+
 
 def dump_rows(batch: pa.RecordBatch) -> list[bytes]:
     """One JSON object a row, without newlines; columns in the batch's order."""
@@ -33,16 +35,54 @@ def _word(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def not_utf8(column: pa.Array) -> dict[int, bytes]:
-    """Strings of a column that are not UTF-8, by row; Arrow does not check them when it reads."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return {}
+def not_utf8(column: pa.Array) -> Int64:
+    """Rows with a string, at any depth, that is no UTF-8; Arrow does not check what it reads."""
+    if not _has_strings(column.type):
+        return np.zeros(0, np.int64)
     try:
         column.validate(full=True)
-        return {}
+        return np.zeros(0, np.int64)
     except pa.ArrowInvalid:
-        values = enumerate(_binary(column).to_pylist())
-        return {row: value for row, value in values if value and not _decodes(value)}
+        return np.flatnonzero(_invalid(column))
+
+
+def _has_strings(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_strings(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_strings(kind.value_type)
+    inside = (kind.field(index).type for index in range(kind.num_fields))
+    return _is_string(kind) or any(map(_has_strings, inside))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+
+
+def _invalid(column: pa.Array) -> Bool:
+    """Whether each row holds a string that is no UTF-8."""
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _invalid(column.storage)
+    if pa.types.is_dictionary(kind):
+        values = np.append(_invalid(column.dictionary), False)
+        return values[pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy()]
+    if _is_string(kind):
+        values = column.cast(pa.large_binary()).to_pylist()
+        return np.array([value is not None and not _decodes(value) for value in values], bool)
+    if pa.types.is_struct(kind):
+        fields = (column.field(index) for index in range(kind.num_fields))
+        bad = np.logical_or.reduce([_invalid(field) for field in fields])
+        return bad & column.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_map(kind):
+        return _invalid(column.cast(pa.list_(pa.struct([kind.key_field, kind.item_field]))))
+    if not kind.num_fields:
+        return np.zeros(len(column), bool)
+    # Lists of any kind: a list is bad where one of its values is.
+    before = np.append(0, np.cumsum(_invalid(column.flatten())))
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    return before[ends] > before[ends - lengths]
 
 
 def _binary(column: pa.Array) -> pa.Array:
@@ -57,11 +97,11 @@ def _decodes(value: bytes) -> bool:
 def _readable(column: pa.Array) -> pa.Array:
     """A string column with base64 in place of what is no UTF-8."""
     bad = not_utf8(column)
-    if not bad:
+    if not len(bad):
         return column
     values = _binary(column).to_pylist()
-    for row, value in bad.items():
-        values[row] = base64.b64encode(value)
+    for row in bad:
+        values[row] = base64.b64encode(values[row])
     return pa.array(values, pa.binary()).cast(pa.string())
 
 
@@ -78,8 +118,9 @@ def _plain(column: pa.Array) -> pa.Array:
         return pc.cast(pc.cast(column, pa.string()), pa.float64())
     if pa.types.is_duration(kind):
         return pc.cast(column, pa.int64())
-    if pa.types.is_dictionary(kind):
-        return _plain(column.dictionary_decode())
+    if pa.types.is_dictionary(kind) or isinstance(kind, pa.JsonType):
+        is_json = isinstance(kind, pa.JsonType)
+        return _plain(column.storage if is_json else column.dictionary_decode())
     if pa.types.is_struct(kind):
         fields = [_plain(column.field(index)) for index in range(kind.num_fields)]
         names = [kind.field(index).name for index in range(kind.num_fields)]

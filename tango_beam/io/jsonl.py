@@ -7,16 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
+from tango_beam import record_columns
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
-from tango_beam.io import jsonl_rows
+from tango_beam.io import json_objects, jsonl_columns, jsonl_rows
 from tango_beam.io.files import Bytes, InputFile
-from tango_beam.io.format import BadLine, Format, RawRows, Source, broken
-from tango_beam.io.jsonl_rows import BOM, Parsed
-from tango_beam.io.jsonl_schema import infer_schema
+from tango_beam.io.format import Asked, BadLine, Format, Found, RawRows, Source, broken
+from tango_beam.io.json_objects import BOM, LineError
+from tango_beam.io.jsonl_misfits import Parsed
+from tango_beam.io.jsonl_own import OwnLines
 from tango_beam.io.lines import (
     BLOCK_BYTES,
     COMPRESSED_READ_BYTES,
@@ -25,6 +26,7 @@ from tango_beam.io.lines import (
     LineStream,
 )
 from tango_beam.io.planned import Input, PlannedFile, Slice, cuts
+from tango_beam.io.unify import conform
 
 SAMPLE_ROWS = 10_000
 SAMPLE_FILES = 16
@@ -35,9 +37,7 @@ class JsonLines(Format):
 
     suffixes = (".jsonl", ".ndjson", ".json")
 
-    def inspect(
-        self, files: list[InputFile], schema: pa.Schema | None, allow_broken: bool | None
-    ) -> tuple[list[PlannedFile], pa.Schema, list[dict[str, Any]]]:
+    def inspect(self, files: list[InputFile], asked: Asked) -> Found:
         sampled = files[:SAMPLE_FILES]
         rows: list[dict[str, Any]] = []
         unreadable: dict[str, dict[str, Any]] = {}
@@ -49,9 +49,9 @@ class JsonLines(Format):
                 complaint = complaint or wrong
             except (OSError, pa.ArrowException) as error:
                 # A file that breaks further on is read as far as it goes; this one broke at once.
-                unreadable[file.path] = broken(file, error, "JSONL", allow_broken)
+                unreadable[file.path] = broken(file, error, "JSONL", asked.allow_broken)
         planned = [PlannedFile(file) for file in files if file.path not in unreadable]
-        if schema is None and not rows:
+        if asked.schema is None and not rows:
             raise RefusedError(
                 f"{files[0].path}: expected lines that are JSON objects, found "
                 f"{complaint or 'no line at all'}"
@@ -59,7 +59,8 @@ class JsonLines(Format):
         if not planned:
             entries = list(unreadable.values())
             raise RefusedError(f"expected at least one readable file, found {entries}")
-        return planned, schema or infer_schema(rows), list(unreadable.values())
+        columns = jsonl_columns.choose(rows, asked, planned[0].file.path)
+        return Found(planned, columns.schema, [*unreadable.values()], columns.notes, columns.lines)
 
     def limit(self, planned: PlannedFile, rows: int) -> tuple[PlannedFile, int]:
         stop, count = _offset_of_line(planned.file, rows)
@@ -108,12 +109,9 @@ def _sample(file: InputFile, count: int) -> tuple[list[dict[str, Any]], str]:
             if not line.strip():
                 continue
             try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
+                row = json_objects.load_object(line)
+            except LineError as error:
                 complaint = complaint or f"{line[:60]!r} ({error})"
-                continue
-            if not isinstance(row, dict):
-                complaint = complaint or f"{line[:60]!r} (no object)"
                 continue
             rows.append(row)
             if len(rows) >= count:
@@ -156,7 +154,15 @@ class JsonLinesSource(Source):
     """Reads lines; a compressed file is kept open from one checkpoint to the next."""
 
     def __init__(self, given: Input) -> None:
-        self._input = given
+        assert given.lines
+        self._input, self._lines = given, given.lines
+        typed = {field.name: field.type for field in self._lines.typed}
+        names = {*typed, *self._lines.as_json, self._lines.extra}
+        self._schema = pa.schema(
+            [(name, typed.get(name, pa.string())) for name in given.schema.names if name in names]
+        )
+        own = self._lines.own
+        self._own = OwnLines(self._lines, given.text_columns) if own else None
         self._stream: LineStream | None = None
         # The open stream's file, and the one offset at which a checkpoint may begin to use it.
         self._file, self._next = -1, -1
@@ -223,24 +229,36 @@ class JsonLinesSource(Source):
         self._stream, self._file, self._next = None, -1, -1
 
     def _read(self, block: Block, weight: int) -> RawRows:
-        parsed = _parse(block, self._input.row_schema)
+        parsed = self._parse(block)
 
         def raw(rows: Int64) -> pa.Array:
             starts = (parsed.offsets[rows] - block.offset).tolist()
             return pa.array([_line(block.data, start) for start in starts], pa.binary())
 
-        chosen = parsed.batch.select(self._input.schema.names)
-        return RawRows(chosen, parsed.offsets, weight, parsed.bad, raw)
+        return RawRows(self._conformed(parsed.batch), parsed.offsets, weight, parsed.bad, raw)
+
+    def _conformed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the input's types, which other formats may have widened."""
+        if self._own is not None:
+            return batch
+        hidden = [name for name in batch.schema.names if name.startswith(record_columns.HIDDEN)]
+        rows = conform(record_columns.drop(batch, record_columns.HIDDEN), self._input.schema)
+        return record_columns.append(rows, {name: batch.column(name) for name in hidden})
+
+    def _parse(self, block: Block) -> Parsed:
+        if block.too_long:
+            found = f"found {block.line_bytes:,}"
+            error = f"expected at most {MAX_LINE_BYTES:,} bytes in a line, {found}"
+            nothing = self._parsed(b"", block.offset)
+            return replace(nothing, bad=[BadLine(block.offset, block.data, error)])
+        return self._parsed(block.data, block.offset)
+
+    def _parsed(self, data: bytes, offset: int) -> Parsed:
+        if self._own is not None:
+            return self._own.parse(data, offset)
+        return jsonl_rows.parse(data, offset, self._lines, self._schema, self._input.text_columns)
 
 
 def _line(data: bytes, start: int) -> bytes:
     end = data.find(b"\n", start)
     return data[start : len(data) if end < 0 else end].rstrip(b"\r")
-
-
-def _parse(block: Block, schema: pa.Schema) -> Parsed:
-    if not block.too_long:
-        return jsonl_rows.parse(block.data, block.offset, schema)
-    error = f"expected at most {MAX_LINE_BYTES:,} bytes in a line, found {block.line_bytes:,}"
-    bad = [BadLine(block.offset, block.data, error)]
-    return Parsed(pa.RecordBatch.from_pylist([], schema), np.zeros(0, np.int64), bad)

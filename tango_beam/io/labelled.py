@@ -11,8 +11,8 @@ import pyarrow as pa
 from tango_beam import record_columns
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
-from tango_beam.io import inputs
-from tango_beam.io.planned import Input
+from tango_beam.io import inputs, sample
+from tango_beam.io.planned import BYTES, Input
 from tango_beam.io.slice_reader import Piece, SliceReader
 
 _SHOWN = 5
@@ -60,7 +60,7 @@ def read_labelled(
       text_columns: one column, or two for pairs.
       label_column: labels; integers and other values are compared by how they are written.
       labels: the labels that there may be, in order; those that there are, sorted, by default.
-      input_format: `auto`, `parquet` or `jsonl`.
+      input_format: as the option has it.
       option: the option that names the files, for messages.
 
     Raises:
@@ -68,13 +68,16 @@ def read_labelled(
         be read, a label that is none of `labels`, or no rows; names file, column and what was
         found.
     """
-    given = inputs.inspect(patterns, text_columns, input_format=input_format, option=option)
+    given = inputs.inspect(
+        patterns,
+        text_columns,
+        input_format=input_format,
+        columns=[label_column],
+        unknown_keys="drop",
+        option=option,
+        columns_option="--label_column",
+    )
     path = given.files[0].file.path
-    if label_column not in given.schema.names:
-        raise RefusedError(
-            f"--label_column {label_column}: no such column in {path}; found "
-            f"{', '.join(given.schema.names)}"
-        )
     columns = list(dict.fromkeys([*text_columns, label_column]))
     try:
         table = _read(given, columns, label_column)
@@ -89,22 +92,61 @@ def read_labelled(
     return LabelledTexts(texts, pairs[0] if pairs else None, targets, known)
 
 
+def read_rows(
+    patterns: Sequence[str],
+    texts: Sequence[str],
+    columns: Sequence[str] = (),
+    *,
+    input_format: str = "auto",
+    option: str = "--input",
+) -> pa.Table:
+    """Reads texts, and some other columns, into memory; rows without a text are passed over.
+
+    Args:
+      patterns: paths, globs and folders, on any fsspec URL.
+      texts: text columns, or dotted paths.
+      columns: others.
+      input_format: `auto` or the name of a format.
+      option: the option that names the files, for messages.
+
+    Raises:
+      RefusedError: a file that cannot be read, or a column that is not there.
+    """
+    given = inputs.inspect(
+        patterns,
+        texts,
+        input_format=input_format,
+        columns=columns,
+        unknown_keys="drop",
+        option=option,
+        columns_option=option,
+    )
+    names = [*texts, *columns]
+    parts = [sample.schema_of(given, names).empty_table()]
+    try:
+        for piece in SliceReader(given).read_all():
+            if piece.good is not None:
+                parts.append(pa.Table.from_batches([sample.select(given, piece.good, names)]))
+    except OSError as error:
+        raise RefusedError(str(error)) from error
+    return pa.concat_tables(parts)
+
+
 def _read(given: Input, columns: list[str], label_column: str) -> pa.Table:
-    schema = pa.schema([given.schema.field(name) for name in columns])
-    parts = []
+    parts = [sample.schema_of(given, columns).empty_table()]
     rows_of_file: dict[int, int] = {}
-    # Without text columns the reader keeps rows with nulls, which are refused here by row number.
-    for piece in SliceReader(replace(given, schema=schema, text_columns=())).read_all():
+    for piece in SliceReader(given).read_all():
         _refuse_dead(piece, given)
         if piece.good is None:
             continue
         file = piece.good.column(record_columns.POSITION).field("file")[0].as_py()
         before = rows_of_file.get(file, 0)
         rows_of_file[file] = before + piece.good.num_rows
-        part = piece.good.select(columns)
-        _refuse_nulls(part, given.files[file].file.path, before, label_column)
-        parts.append(part)
-    return pa.Table.from_batches(parts, schema)
+        part = sample.select(given, piece.good, columns)
+        path = given.files[file].file.path
+        _refuse_nulls(part.column(label_column), path, before, label_column)
+        parts.append(pa.Table.from_batches([part]))
+    return pa.concat_tables(parts)
 
 
 def _refuse_dead(piece: Piece, given: Input) -> None:
@@ -112,20 +154,17 @@ def _refuse_dead(piece: Piece, given: Input) -> None:
         position = piece.dead.column(record_columns.POSITION)[0].as_py()
         path = given.files[position["file"]].file.path
         error = piece.dead.column(record_columns.ERROR)[0].as_py()
-        place = "row" if position["row_group"] >= 0 else "byte"
+        place = "byte" if position["row_group"] == BYTES else "row"
         raise RefusedError(f"{path}, {place} {position['row']}: {error}")
 
 
-def _refuse_nulls(part: pa.RecordBatch, path: str, before: int, label_column: str) -> None:
-    for place, name in enumerate(part.schema.names):
-        nulls = np.flatnonzero(part.column(name).is_null().to_numpy(zero_copy_only=False))
-        if len(nulls):
-            options = ("--text_column", "--text_pair_column")
-            option = "--label_column" if name == label_column else options[place]
-            raise RefusedError(
-                f"{option} {name}: expected no nulls in {path}, found one in row "
-                f"{before + int(nulls[0]) + 1}"
-            )
+def _refuse_nulls(labels: pa.Array, path: str, before: int, label_column: str) -> None:
+    nulls = np.flatnonzero(labels.is_null().to_numpy(zero_copy_only=False))
+    if len(nulls):
+        raise RefusedError(
+            f"--label_column {label_column}: expected no nulls in {path}, found one in row "
+            f"{before + int(nulls[0]) + 1}"
+        )
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -65,12 +65,21 @@ class LineStream:
         self._stream.close()
 
     def _fill(self) -> bool:
-        if not self._ended:
-            more = self._stream.read(self._read_bytes)
-            self._ended = not more
-            self._buffer += more
-            return bool(more)
-        return False
+        """Reads more; whether there was more.
+
+        What holds no whole line yet grows by a quarter at once: a line of 64 MiB that was joined
+        anew after each read of 64 KiB took 20 seconds.
+        """
+        parts, size = [self._buffer], len(self._buffer)
+        enough = min(size + size // 4, MAX_LINE_BYTES)
+        try:
+            while not self._ended and (len(parts) == 1 or size < enough):
+                parts.append(self._stream.read(self._read_bytes))
+                size += len(parts[-1])
+                self._ended = not parts[-1]
+        finally:
+            before, self._buffer = len(self._buffer), b"".join(parts)
+        return size > before
 
     def skip_line(self) -> None:
         """Skips the rest of the line at which the stream stands."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tango_beam import text_columns
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io.files import InputFile, open_input
-from tango_beam.io.format import UNREADABLE, Format, RawRows, Source, broken
+from tango_beam.io.format import UNREADABLE, Asked, Format, Found, RawRows, Source, broken
 from tango_beam.io.planned import Input, PlannedFile, Slice, cuts
+from tango_beam.io.unify import conform, plain, unify
 
 BATCH_ROWS = 2048
 # A row counts for this many bytes or more: a dictionary stores texts that repeat in a few bytes,
@@ -28,32 +30,32 @@ class Parquet(Format):
 
     suffixes = (".parquet", ".pq")
 
-    def inspect(
-        self, files: list[InputFile], schema: pa.Schema | None, allow_broken: bool | None
-    ) -> tuple[list[PlannedFile], pa.Schema, list[dict[str, Any]]]:
+    def inspect(self, files: list[InputFile], asked: Asked) -> Found:
         for file in files:
             if file.compression:
                 raise RefusedError(
                     f"{file.path}: expected Parquet compressed inside, found {file.compression} "
                     "around it"
                 )
-        if schema is not None:
+        if asked.schema is not None:
             raise RefusedError("--schema: expected JSONL input, found Parquet, which has its own")
         with ThreadPoolExecutor(16) as pool:
             footers = list(pool.map(_footer, files))
+        schemas: dict[str, pa.Schema] = {}
         planned: list[PlannedFile] = []
         unreadable: list[dict[str, Any]] = []
         for file, footer in zip(files, footers, strict=True):
             if isinstance(footer, Exception):
-                unreadable.append(broken(file, footer, "Parquet", allow_broken))
+                unreadable.append(broken(file, footer, "Parquet", asked.allow_broken))
                 continue
-            other, groups = footer
-            schema = schema or other
-            _refuse_difference(file.path, planned[0].file.path if planned else "", schema, other)
+            schemas[file.path], groups = footer
             planned.append(PlannedFile(file, groups))
-        if schema is None:
+        if not planned:
             raise RefusedError(f"expected at least one readable Parquet file, found {unreadable}")
-        return planned, schema, unreadable
+        # A file without rows often has types that mean nothing (pandas writes null).
+        filled = [entry.file.path for entry in planned if sum(rows for rows, _ in entry.row_groups)]
+        schema, notes = _schema({path: schemas[path] for path in filled} or schemas, asked)
+        return Found(planned, schema, unreadable, notes)
 
     def limit(self, planned: PlannedFile, rows: int) -> tuple[PlannedFile, int]:
         groups: list[tuple[int, int]] = []
@@ -83,39 +85,75 @@ class Parquet(Format):
     def take(
         self, planned: PlannedFile, row_group: int, rows: Int64, schema: pa.Schema
     ) -> pa.Table:
-        with open_input(planned.file.path) as raw, pq.ParquetFile(raw, pre_buffer=False) as file:
-            table = file.read_row_group(row_group, columns=schema.names).select(schema.names)
-            return table.cast(schema).take(pa.array(rows))
+        with open_input(planned.file.path) as raw, _open(raw) as file:
+            batches = file.read_row_group(row_group, columns=schema.names).to_batches()
+            conformed = [conform(batch, schema) for batch in batches]
+            return pa.Table.from_batches(conformed, schema).take(pa.array(rows))
+
+
+def _open(raw: BinaryIO, **options: Any) -> pq.ParquetFile:
+    # In nanoseconds, the years outside 1677 to 2262 would wrap around in the old form of time.
+    return pq.ParquetFile(raw, pre_buffer=False, coerce_int96_timestamp_unit="us", **options)
 
 
 def _footer(file: InputFile) -> tuple[pa.Schema, tuple[tuple[int, int], ...]] | Exception:
     try:
-        with open_input(file.path) as raw, pq.ParquetFile(raw) as parquet:
+        with open_input(file.path) as raw, _open(raw) as parquet:
             metadata = parquet.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             sizes = tuple(
                 (group.num_rows, max(group.total_byte_size, group.num_rows * ROW_BYTES))
                 for group in groups
             )
-            return parquet.schema_arrow, sizes
+            return parquet.schema_arrow.remove_metadata(), sizes or ((0, 0),)
     except UNREADABLE as error:
         return error
 
 
-def _refuse_difference(path: str, first: str, expected: pa.Schema, other: pa.Schema) -> None:
-    """Refuses a schema that differs from the first file's in more than order and nullability."""
-    want = {field.name: field.type for field in expected}
-    have = {field.name: field.type for field in other}
-    if want == have:
-        return
-    differences = [
-        f"{name}: {want.get(name, 'absent')} against {have.get(name, 'absent')}"
-        for name in {**want, **have}
-        if want.get(name) != have.get(name)
-    ]
-    raise RefusedError(
-        f"{path}: expected the columns of {first}, found others ({'; '.join(differences)})"
-    )
+def _schema(schemas: Mapping[str, pa.Schema], asked: Asked) -> tuple[pa.Schema, tuple[str, ...]]:
+    """The columns that are read, unified over all files."""
+    path, one = next(iter(schemas.items()))
+    if all(map(one.equals, schemas.values())):  # far quicker than to hash thousands of them
+        schemas = {path: one}
+    firsts: dict[pa.Schema, str] = {}
+    for path, schema in schemas.items():
+        firsts.setdefault(schema, path)
+    names = [*dict.fromkeys(name for schema in firsts for name in schema.names)]
+    read = {*asked.choose(names, path)}
+    roots = {text_columns.root_of(names, text) for text in asked.texts} - {None}
+    chosen = {
+        schema: plain(pa.schema([field for field in schema if field.name in read]))
+        for schema in firsts
+    }
+    for schema, path in firsts.items():
+        asked.check(chosen[schema], path, schema)
+        for root in roots.difference(schema.names):
+            raise RefusedError(
+                f"{path}: expected a column {root}, from which other files' texts are taken, found "
+                f"{', '.join(schema.names)}"
+            )
+    columns = {path: chosen[schema] for path, schema in schemas.items()}
+    return unify(columns, _values_fit, asked.option, asked.texts)
+
+
+def _values_fit(path: str, name: str, kind: pa.DataType) -> bool:
+    """Whether a column's least and greatest values, if the footer has them, fit a type."""
+    with open_input(path) as raw, _open(raw) as file:
+        metadata, own = file.metadata, file.schema_arrow.field(name).type
+        at = [index for index, column in enumerate(file.schema) if column.path == name]
+        if len(at) != 1 or file.schema.column(at[0]).physical_type != "INT64":
+            return False
+        for group in range(metadata.num_row_groups):
+            column = metadata.row_group(group).column(at[0])
+            found = column.statistics
+            if found is None or not (found.has_min_max or found.null_count == column.num_values):
+                return False
+            ends = [found.min_raw, found.max_raw] if found.has_min_max else []
+            try:
+                pa.array(ends, pa.int64()).view(own).cast(kind)
+            except pa.ArrowInvalid:
+                return False
+    return True
 
 
 class ParquetSource(Source):
@@ -132,7 +170,7 @@ class ParquetSource(Source):
         for first, batch in self._open(piece).rows(piece.start, piece.stop):
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             weight = group_bytes * batch.num_rows // max(1, rows_in_group)
-            yield RawRows(_conform(batch, self._input.schema), rows, weight)
+            yield RawRows(conform(batch, self._input.schema), rows, weight)
 
     def _open(self, piece: Slice) -> _RowGroup:
         group = self._group
@@ -161,7 +199,7 @@ class _RowGroup:
         self.row_group = row_group
         self._raw = open_input(path)
         # Unbuffered, a row group's columns would be read whole before the first row comes out.
-        self._file = pq.ParquetFile(self._raw, buffer_size=1 << 20, pre_buffer=False)
+        self._file = _open(self._raw, buffer_size=1 << 20)
         self._batches = self._file.iter_batches(
             BATCH_ROWS, [row_group], columns=columns, use_threads=False
         )
@@ -197,15 +235,3 @@ class _RowGroup:
             first, self._at = self._at + skip, self._at + inside
             if skip < inside:
                 yield first, batch.slice(skip, inside - skip)
-
-
-def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the input's column order, nullability and types (views become plain)."""
-    columns = [batch.column(field.name) for field in schema]
-    return pa.RecordBatch.from_arrays(
-        [
-            column if column.type == field.type else column.cast(field.type)
-            for column, field in zip(columns, schema, strict=True)
-        ],
-        schema=pa.schema([field.with_nullable(True) for field in schema]),
-    )

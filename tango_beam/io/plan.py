@@ -1,10 +1,10 @@
 """The input cut into checkpoints: a fixed grid, the same for every run over the same input.
 
 An item is what one checkpoint reads: a few slices of files that together hold about
-`checkpoint_bytes`. A compressed file is an item of its own, read in several checkpoints; nobody
-knows how many before it is read. A checkpoint's number is `item << 32 | index within the item`.
-Numbers ascend along the input, so a range of them is a restriction from which a splittable DoFn can
-claim.
+`checkpoint_bytes`. A file that is read as a stream (a compressed one, a CSV) is an item of its own,
+read in several checkpoints; nobody knows how many before it is read. A checkpoint's number is
+`item << 32 | index within the item`. Numbers ascend along the input, so a range of them is a
+restriction from which a splittable DoFn can claim.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def plan_items(files: Sequence[PlannedFile], checkpoint_bytes: int) -> list[Item
         held = 0
 
     for index, planned in enumerate(files):
-        if planned.file.compression:
+        kind = FORMATS[planned.file.format]
+        if kind.is_stream(planned.file):
             flush()
-            stream = Slice(index, -1, 0, planned.stop)
+            stream = Slice(index, kind.stream_group, 0, planned.stop)
             items.append(Item((stream,), max(1, planned.file.size), stream=True))
             continue
-        for piece, weight in FORMATS[planned.file.format].pieces(index, planned, checkpoint_bytes):
+        for piece, weight in kind.pieces(index, planned, checkpoint_bytes):
             if held + weight > checkpoint_bytes:
                 flush()
             pending.append(piece)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tango_beam import record_columns
+from tango_beam import record_columns, text_columns
 from tango_beam.arrays import Int64
+from tango_beam.io import partitions
 from tango_beam.io.format import UNREADABLE, BadLine, RawRows, Source, one_line
 from tango_beam.io.formats import FORMATS
 from tango_beam.io.json_values import dump_rows, not_utf8
@@ -62,6 +63,7 @@ class SliceReader:
 
     def __init__(self, given: Input) -> None:
         self._input = given
+        self._in_folders = any(planned.folders for planned in given.files)
         self._sources: dict[str, Source] = {}
 
     def close(self) -> None:
@@ -97,7 +99,8 @@ class SliceReader:
     def _source(self, piece: Slice) -> Source:
         kind = self._input.files[piece.file].file.format
         if kind not in self._sources:
-            self._sources[kind] = FORMATS[kind].open(self._input)
+            inside = replace(self._input, schema=self._input.inside)
+            self._sources[kind] = FORMATS[kind].open(inside)
         return self._sources[kind]
 
     def _guarded(self, rows: Iterator[RawRows], piece: Slice, reading: Reading) -> Iterator[Piece]:
@@ -126,9 +129,14 @@ class SliceReader:
 
     def _parted(self, rows: RawRows, place: _Place) -> Piece:
         """Sets apart rows that cannot be scored and lines that are no rows."""
-        reasons = _complaints(rows.batch, self._input.text_columns)
+        good = rows.batch
+        if self._in_folders:
+            planned = self._input.files[place.piece.file]
+            good = partitions.add(good, planned, self._input.schema)
+        good = self._with_texts(good)
+        reasons = _complaints(good, self._input)
         lost, kept = np.array(sorted(reasons), np.int64), rows.rows
-        good, dead = rows.batch, [_bad_lines(rows.bad, place)] if rows.bad else []
+        dead = [_bad_lines(rows.bad, place)] if rows.bad else []
         if reasons:
             raw = rows.raw(lost) if rows.raw else raw_records(good.take(pa.array(lost)))
             dead.append(place.dead(rows.rows[lost], raw, [reasons[int(row)] for row in lost]))
@@ -138,6 +146,16 @@ class SliceReader:
         if good.num_rows:
             whole = record_columns.append(good, {record_columns.POSITION: place.positions(kept)})
         return place.count(whole, pa.concat_batches(dead) if dead else None, rows.weight)
+
+    def _with_texts(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with texts that are no column of their own as hidden columns."""
+        wanted = zip(self._input.text_columns, self._input.texts, strict=True)
+        missing = {
+            hidden: text_columns.extract(batch, name)
+            for name, hidden in wanted
+            if hidden not in batch.schema.names
+        }
+        return record_columns.append(batch, missing) if missing else batch
 
 
 @dataclass(frozen=True)
@@ -175,21 +193,24 @@ def _bad_lines(bad: Sequence[BadLine], place: _Place) -> pa.RecordBatch:
     return place.dead(offsets, raw, [line.error for line in bad])
 
 
-def _complaints(batch: pa.RecordBatch, text_columns: tuple[str, ...]) -> dict[int, str]:
+def _complaints(batch: pa.RecordBatch, given: Input) -> dict[int, str]:
     """Rows that cannot be scored, with the reason."""
     reasons = {}
-    for name in text_columns:
-        if batch.column(name).null_count:
-            nulls = batch.column(name).is_null().to_numpy(zero_copy_only=False)
+    shown = dict(zip(given.texts, given.text_columns, strict=True))
+    for column, name in shown.items():
+        if batch.column(column).null_count:
+            nulls = batch.column(column).is_null().to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(nulls):
                 reasons[int(row)] = f"column {name!r}: expected a text, found null"
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        error = f"column {name!r}: expected UTF-8, found other bytes"
-        reasons |= dict.fromkeys(not_utf8(column), error)
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        error = f"column {shown.get(name, name)!r}: expected UTF-8, found other bytes"
+        reasons |= dict.fromkeys(not_utf8(values).tolist(), error)
     return reasons
 
 
 def raw_records(batch: pa.RecordBatch) -> pa.Array:
-    """Rows as JSON objects, for dead letters; binary column, hidden columns left out."""
+    """Rows as JSON objects, for dead letters: lines as they were read, else the visible columns."""
+    if record_columns.LINE in batch.schema.names:
+        return batch.column(record_columns.LINE)
     names = record_columns.visible(batch.schema.names)
     return pa.array(dump_rows(batch.select(names)), pa.binary())

@@ -28,6 +28,11 @@ class ClassifyOptions(TierOptions, InputOptions):
         metavar="FILE",
         resumed="spelled",
     )
+    unknown_keys: Literal["keep", "drop", "dead"] = _reading(
+        "JSONL: what becomes of keys that no column bears and of values that their column cannot "
+        "hold: keep puts them into a column _extra, as JSON; dead makes the row a dead letter",
+        "keep",
+    )
     limit: int | None = _reading("only the first N rows", None, resumed="spelled")
     allow_broken_files: bool = _reading(
         "go on past a file that breaks midway, and list it in the manifest", False

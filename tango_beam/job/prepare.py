@@ -106,6 +106,12 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
         )
     compute = settle(options.device, options.precision, local=local)
     compute = replace(compute, workers=options.workers)
+    columns = OutputColumns(
+        prefix=options.answer_prefix,
+        scores=options.scores,
+        source=options.source_columns,
+        costs=True,
+    )
     corpus = inputs.inspect(
         options.input,
         options.text_columns,
@@ -115,14 +121,12 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
         limit=options.limit,
         checkpoint_bytes=options.checkpoint_bytes,
         allow_broken_files=options.allow_broken_files,
+        unknown_keys=options.unknown_keys,
+        # A stated schema is for typed columns; without one nothing of a line need change.
+        own_lines=options.output_format == "jsonl" and options.schema is None,
+        output=columns,
     )
-    columns = OutputColumns(
-        text_columns=options.text_columns,
-        prefix=options.answer_prefix,
-        scores=options.scores,
-        source=options.source_columns,
-        costs=True,
-    )
+    columns = replace(columns, text_columns=corpus.texts)
     job = Job(options, cascade, compute, columns, _run(options, cascade, compute, columns, corpus))
     if local:
         load_tiers(cascade, compute)

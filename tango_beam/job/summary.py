@@ -13,6 +13,7 @@ from tango_beam.terminal import Line, projections
 
 # A run with fewer rows or seconds mostly measures its own start.
 _ENOUGH_ROWS = 10_000
+_NOTES = 8  # all stand in the manifest
 # A run of this many seconds is long enough to spend a few on the machine's peak.
 _ENOUGH_SECONDS = 120.0
 
@@ -73,6 +74,8 @@ def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
     rate = f"{done / max(spent.seconds, 1e-9):,.0f} rows/s" if done else ""
     earlier = f", {spent.before:,} of them by earlier runs" if spent.before else ""
     table.add_row("read", f"{rows.read:,}", f"{rate}{earlier}".removeprefix(", "))
+    for note in manifest.notes[:_NOTES]:
+        table.add_row("note", "", note)
     for kind, count, what in (
         ("accepted", rows.accepted, "answered by the first tier"),
         ("escalated", rows.escalated, "answered by a later tier"),

@@ -139,6 +139,7 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         audit=_audit(run, fates, counted, files, cascade.certificate.agreement),
         broken_files=(*run.input.broken, *(one for receipt in counted for one in receipt.broken)),
         inputs=tuple(planned.to_json(file) for file in run.input.files),
+        notes=run.input.notes,
         schema=tuple(describe_schema(run.output_schema)),
         cascade=cascade,
         seconds={stage: round(spent, 3) for stage, spent in seconds.items()},

@@ -86,6 +86,7 @@ class Manifest(JsonRecord):
       audit: None where none was asked for.
       broken_files: what could not be read (`--allow_broken_files`).
       inputs: files that were read.
+      notes: what of the input was unified, passed over, or passes through in another form.
       schema: names and types of the output's columns.
       cascade: that answered.
       seconds: by stage.
@@ -105,6 +106,7 @@ class Manifest(JsonRecord):
     inputs: tuple[dict[str, Any], ...]
     schema: tuple[dict[str, str], ...]
     cascade: Cascade
+    notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     models: dict[str, ModelWork] = field(default_factory=dict)

@@ -7,6 +7,8 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tango_beam import record_columns
+from tango_beam.io.json_objects import add_members
 from tango_beam.io.json_values import dump_rows
 from tango_beam.run.receipts import StoredFile
 from tango_beam.run.store import Publication, Store
@@ -52,7 +54,11 @@ class _JsonLines:
         self._file = publication.file
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._file.write(b"\n".join(dump_rows(batch)) + b"\n")
+        rows = dump_rows(record_columns.drop(batch, record_columns.LINE))
+        if record_columns.LINE in batch.schema.names:
+            lines = batch.column(record_columns.LINE).to_pylist()
+            rows = [add_members(line, row) for line, row in zip(lines, rows, strict=True)]
+        self._file.write(b"\n".join(rows) + b"\n")
 
     def close(self) -> None:
         pass

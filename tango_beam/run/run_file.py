@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from tango_beam.io import plan, planned
-from tango_beam.io.planned import Input, Item
+from tango_beam.io.planned import Input, Item, LineColumns
 from tango_beam.run.layout import RUN_FILE
 from tango_beam.run.store import Store
 
-# 2: receipts hold what a tier took under one name.
-VERSION = 2
+# 3: what was decided of JSON lines, and what the user is told of the input.
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Run:
             "version": VERSION,
             "inputs": [planned.to_json(file) for file in given.files],
             "schema": describe_schema(self.output_schema),
-            "row_schema_ipc": _to_text(given.row_schema),
+            "lines": None if given.lines is None else _describe_lines(given.lines),
+            "notes": list(given.notes),
             "input_schema_ipc": _to_text(given.schema),
             "output_schema_ipc": _to_text(self.output_schema),
             "text_columns": list(given.text_columns),
             "checkpoint_bytes": given.checkpoint_bytes,
             "allow_broken_files": given.allow_broken_files,
             "broken": list(given.broken),
+            "outside": list(given.outside),
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -86,14 +88,28 @@ def load_run(store: Store) -> Run:
     given = Input(
         files=tuple(planned.from_json(entry) for entry in stored["inputs"]),
         schema=_from_text(stored["input_schema_ipc"]),
-        row_schema=_from_text(stored["row_schema_ipc"]),
+        lines=_read_lines(stored["lines"]),
+        notes=tuple(stored["notes"]),
         text_columns=tuple(stored["text_columns"]),
         checkpoint_bytes=stored["checkpoint_bytes"],
         allow_broken_files=stored["allow_broken_files"],
         broken=tuple(stored["broken"]),
+        outside=tuple(stored["outside"]),
     )
     output_schema = _from_text(stored["output_schema_ipc"])
     return Run(given, output_schema, **{name: stored[name] for name in _PLAIN})
+
+
+def _describe_lines(lines: LineColumns) -> dict[str, Any]:
+    return {**vars(lines), "typed": _to_text(lines.typed)}
+
+
+def _read_lines(stored: dict[str, Any] | None) -> LineColumns | None:
+    if stored is None:
+        return None
+    lists = {name: tuple(stored[name]) for name in ("as_json", "reserved", "replaced")}
+    kept = None if stored["kept"] is None else tuple(stored["kept"])
+    return LineColumns(**{**stored, **lists, "kept": kept, "typed": _from_text(stored["typed"])})
 
 
 def describe_schema(schema: pa.Schema) -> list[dict[str, str]]:

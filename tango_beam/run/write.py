@@ -18,6 +18,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from tango_beam import audit, record_columns
 from tango_beam.io import plan
 from tango_beam.io.files import JSONL, PARQUET
+from tango_beam.io.planned import BYTES
 from tango_beam.io.slice_reader import raw_records
 from tango_beam.record_columns import Origin
 from tango_beam.run import receipts
@@ -88,7 +89,7 @@ class _Write(beam.DoFn):
                 pending.part.write(_outgoing(rows, self._run))
             if pending.audited:
                 paths = _paths(rows.column(record_columns.POSITION), self._run)
-                checked = audit.audit_rows(rows, paths, self._run.input.text_columns)
+                checked = audit.audit_rows(rows, paths, self._run.input.texts)
                 agrees = checked.column("agrees")
                 pending.audited.write(checked)
                 answered = len(agrees) - agrees.null_count
@@ -141,23 +142,21 @@ class _Write(beam.DoFn):
 
 
 def _outgoing(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
-    """The batch in the output's schema: names, order, no hidden columns."""
+    """The batch in the output's schema: names and order; of hidden columns, lines alone."""
     schema = run.output_schema
     columns = [batch.column(name) for name in record_columns.visible(batch.schema.names)]
     if len(columns) < len(schema):
         columns += _source(batch, run)
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    outgoing = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if run.input.lines is not None and run.input.lines.own:
+        line = batch.column(record_columns.LINE)
+        return record_columns.append(outgoing, {record_columns.LINE: line})
+    return outgoing
 
 
 def _source(batch: pa.RecordBatch, run: Run) -> list[pa.Array]:
     position = batch.column(record_columns.POSITION)
-    group = position.field("row_group")
-    missing = pa.scalar(None, pa.int32())
-    return [
-        _paths(position, run),
-        pc.if_else(pc.less(group, 0), missing, group),
-        position.field("row"),
-    ]
+    return [_paths(position, run), record_columns.row_groups(position), position.field("row")]
 
 
 def _paths(position: pa.StructArray, run: Run) -> pa.Array:
@@ -183,15 +182,15 @@ def dead_letters(batch: pa.RecordBatch, run: Run) -> pa.RecordBatch:
     row could not be read at all.
     """
     position = batch.column(record_columns.POSITION)
-    lines = pc.less(position.field("row_group"), 0)
+    lines = pc.equal(position.field("row_group"), BYTES)
     names = batch.schema.names
     raw = batch.column(record_columns.RAW) if record_columns.RAW in names else raw_records(batch)
     shown = [_shown(value) for value in raw.to_pylist()]
-    none32, none64 = pa.scalar(None, pa.int32()), pa.scalar(None, pa.int64())
+    none64 = pa.scalar(None, pa.int64())
     row = position.field("row")
     columns = [
         _paths(position, run),
-        pc.if_else(lines, none32, position.field("row_group")),
+        record_columns.row_groups(position),
         pc.if_else(lines, none64, row),
         pc.if_else(lines, row, none64),
         batch.column(record_columns.STAGE),

@@ -104,7 +104,9 @@ def run(options: TuneOptions) -> Outcome:
 def _texts(options: TuneOptions) -> list[pa.Array]:
     """The sample, one column or two for pairs."""
     columns = options.text_columns
-    corpus = inputs.inspect(options.input, columns, input_format=options.input_format)
+    corpus = inputs.inspect(
+        options.input, columns, input_format=options.input_format, columns=[], unknown_keys="drop"
+    )
     rows = sample.draw(corpus, columns, options.sample_rows, 1.0, options.seed).rows
     if not rows.num_rows:
         raise RefusedError(f"--input {' '.join(options.input)}: expected texts, found none")

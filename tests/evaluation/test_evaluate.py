@@ -210,7 +210,7 @@ BAD_ROWS = {
     "missing column": ({"text": "good"}, ["--label_column label", "found", "text"]),
     "unknown label": ({**GOOD, "label": "great"}, ["negative, positive", "found great"]),
     "null label": ({**GOOD, "label": None}, ["--label_column label", "no nulls", "row 2"]),
-    "null text": ({**GOOD, "text": None}, ["--text_column text", "no nulls", "row 2"]),
+    "null text": ({**GOOD, "text": None}, ["column 'text'", "expected a text", "found null"]),
 }
 
 
@@ -232,7 +232,7 @@ def test_bad_rows_are_refused_with_file_column_and_what_was_found(tmp_path, name
     [
         (b"{", "rows.jsonl, byte 43: expected a JSON object"),
         (b"[1]", "found array"),
-        (b'{"text": 3, "label": "positive"}', "expected string, found integer 3"),
+        (b'{"text": 3, "label": "positive"}', "expected a text, found integer 3"),
     ],
 )
 def test_lines_that_are_no_labelled_texts_are_refused(tmp_path, line, expected):

@@ -67,7 +67,7 @@ def test_a_files_name_tells_its_format_and_compression(tmp_path, name, form, com
 
 def test_a_name_that_tells_nothing_needs_the_format(tmp_path):
     path = write_jsonl(tmp_path / "rows.txt", objects(2))
-    message = r"rows\.txt: expected a name that ends in \.parquet, \.pq, \.jsonl, \.ndjson, \.json "
+    message = r"rows\.txt: expected a name that ends in \.parquet, \.pq, \.jsonl, \.ndjson, \.json"
     with pytest.raises(RefusedError, match=message):
         inspect(path)
     assert ids(inspect(path, input_format="jsonl")) == [0, 1]
@@ -90,28 +90,24 @@ def test_the_option_that_names_the_files_is_in_the_message(tmp_path):
         inspect("nope://x", option="--dev")
 
 
-def test_columns_twice_are_refused(tmp_path):
+def test_columns_twice_are_refused_where_they_are_read(tmp_path):
     table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "id", "id"])
     pq.write_table(table, tmp_path / "a.parquet")
     message = r"a\.parquet: expected distinct column names, found \['id'\] twice"
-    with pytest.raises(RefusedError, match=message):
-        inspect(tmp_path)
+    for columns in (None, ["id"]):
+        with pytest.raises(RefusedError, match=message):
+            inspect(tmp_path, columns=columns)
+    (piece,) = SliceReader(inspect(tmp_path, columns=["text"])).read_all()
+    assert piece.good.column("text").to_pylist() == ["a"]
 
 
-def test_files_may_differ_in_order_and_nulls_but_not_in_columns_and_types(tmp_path):
+def test_files_may_differ_in_order_and_nulls(tmp_path):
     strict = pa.schema([pa.field("text", pa.string(), nullable=False), ("id", pa.int64())])
     pq.write_table(pa.table({"text": ["a"], "id": [0]}, strict), tmp_path / "a.parquet")
     pq.write_table(pa.table({"id": [1], "text": ["b"]}), tmp_path / "b.parquet")
     given = inspect(tmp_path)
     assert ids(given) == [0, 1]
     assert given.schema.field("text").nullable
-    pq.write_table(pa.table({"id": ["x"], "text": ["b"], "n": [1]}), tmp_path / "c.parquet")
-    with pytest.raises(RefusedError) as refused:
-        inspect(tmp_path)
-    assert str(refused.value) == (
-        f"{tmp_path}/c.parquet: expected the columns of {tmp_path}/a.parquet, found others "
-        "(id: int64 against string; n: absent against int64)"
-    )
 
 
 def test_views_become_plain_and_the_chosen_columns_keep_the_files_order(tmp_path):
@@ -125,12 +121,12 @@ def test_views_become_plain_and_the_chosen_columns_keep_the_files_order(tmp_path
     pq.write_table(views, tmp_path / "a.parquet")
     given = inspect(tmp_path, columns=["raw"])
     assert given.schema == pa.schema([("raw", pa.binary()), ("text", pa.string())])
-    assert given.row_schema.names == ["n", "raw", "text"]
-    with pytest.raises(RefusedError, match="--columns m: no such column; found n, raw, text"):
+    message = r"--columns m: no such column in .*a\.parquet; found n, raw, text"
+    with pytest.raises(RefusedError, match=message):
         inspect(tmp_path, columns=["m"])
 
 
-@pytest.mark.parametrize("kind", [pa.int64(), pa.binary(), pa.bool_(), pa.null()])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.binary(4), pa.bool_(), pa.null()])
 def test_a_text_column_must_hold_texts(tmp_path, kind):
     pq.write_table(pa.table({"text": pa.nulls(1, kind)}), tmp_path / "a.parquet")
     with pytest.raises(RefusedError) as refused:
@@ -141,7 +137,7 @@ def test_a_text_column_must_hold_texts(tmp_path, kind):
 def test_a_schema_is_for_jsonl_only_and_goes_before_what_the_rows_say(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", objects(1))
     stated = pa.schema([("text", pa.string()), ("id", pa.float64())])
-    assert inspect(path, schema=stated).row_schema == stated
+    assert inspect(path, schema=stated).schema.field("id").type == pa.float64()
     pq.write_table(pa.Table.from_pylist(objects(1)), tmp_path / "b.parquet")
     with pytest.raises(RefusedError, match="--schema: expected JSONL input, found Parquet"):
         inspect(tmp_path / "b.parquet", schema=stated)
@@ -229,12 +225,12 @@ def test_lines_are_sampled_behind_a_mark_and_past_lines_that_are_no_objects(tmp_
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "a", "id": 1}\r\n\r\nno json\n[1]\n{"text": "b"}')
     given = inspect(path)
-    assert given.row_schema == pa.schema([("text", pa.string()), ("id", pa.int64())])
+    assert given.schema == pa.schema([("text", pa.string()), ("id", pa.int64())])
     path.write_bytes(b"\nno json\n")
-    with pytest.raises(RefusedError, match=r"found b'no json' \(.*: line 1 column 1 "):
+    with pytest.raises(RefusedError, match=r"found b'no json' \(.* no JSON: .*line 1 column 1 "):
         inspect(path)
     path.write_bytes(b'\n["a"]\n')
-    with pytest.raises(RefusedError, match=r"""found b'\["a"\]' \(no object\)"""):
+    with pytest.raises(RefusedError, match=r"""found b'\["a"\]' \(.*found array \['a'\]\)"""):
         inspect(path)
 
 

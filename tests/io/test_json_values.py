@@ -3,8 +3,9 @@ import decimal
 import json
 
 import pyarrow as pa
+import pytest
 
-from tango_beam.io.json_values import dump_rows
+from tango_beam.io.json_values import dump_rows, not_utf8
 
 
 def dumped(array):
@@ -72,3 +73,30 @@ def test_dictionaries_are_decoded():
 def test_invalid_utf8_in_one_row_leaves_the_others_readable():
     column = pa.array([b"ok", b"\xff"]).view(pa.string())
     assert dumped(column) == ["ok", "/w=="]
+
+
+BAD = pa.array([b"ok", b"\xff", None, b"\xc3", b"ok", b"\xff"]).view(pa.string())
+OFFSETS = pa.array([0, 1, 2, 2, None, 4, 6], pa.int32())  # the fifth list is null
+NESTED = {
+    "list": (pa.ListArray.from_arrays(OFFSETS, BAD), [1, 3, 5]),
+    "list of dictionaries": (pa.ListArray.from_arrays(OFFSETS, BAD.dictionary_encode()), [1, 3, 5]),
+    "fixed list": (pa.FixedSizeListArray.from_arrays(BAD, 2), [0, 1, 2]),
+    "struct": (pa.StructArray.from_arrays([pa.array(range(6)), BAD], names="ab"), [1, 3, 5]),
+    "null struct": (
+        pa.StructArray.from_arrays([BAD], names="a", mask=pa.array([False, True] * 3)),
+        [],
+    ),
+    "map": (pa.MapArray.from_arrays(OFFSETS, pa.array(range(6)), BAD), [1, 3, 5]),
+    "dictionary": (BAD.dictionary_encode(), [1, 3, 5]),
+    "view": (BAD.cast(pa.string_view()), [1, 3, 5]),
+    "json": (pa.ExtensionArray.from_storage(pa.json_(), BAD), [1, 3, 5]),
+    "binary": (BAD.cast(pa.binary()), []),
+}
+
+
+@pytest.mark.parametrize(("array", "rows"), NESTED.values(), ids=NESTED)
+def test_rows_with_a_string_that_is_no_utf8_are_found_at_any_depth(array, rows):
+    for start in range(len(array)):
+        for stop in range(start, len(array) + 1):
+            expected = [row - start for row in rows if start <= row < stop]
+            assert not_utf8(array.slice(start, stop - start)).tolist() == expected

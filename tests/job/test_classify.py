@@ -40,7 +40,7 @@ BROKEN = {
     b'{"id": %d}': "found null",
     b'{"id": %d, "text": "a"': "no JSON",
     b'{"id": %d, "text": "\xff"}': "expected UTF-8",
-    b'{"id": %d, "text": 5}': "expected string, found integer 5",
+    b'{"id": %d, "text": 5}': "expected a text, found integer 5",
     b'{"id": %d, "text": "a", "new": 1}': "found the key 'new'",
 }
 
@@ -59,6 +59,7 @@ def test_broken_rows_become_dead_letters_and_nothing_is_lost(
     # Read off a sample that holds the row with an unknown key, the schema would know the key.
     (tmp_path / "schema.json").write_text('{"id": "int64", "text": "string", "tags": ["string"]}')
     options = ["--max_dead_fraction", "0.1", "--schema", str(tmp_path / "schema.json")]
+    options += ["--unknown_keys", "dead"]
     code, found, letters, manifest = job(
         path, options=[*options, "--checkpoint_bytes", str(checkpoint)]
     )

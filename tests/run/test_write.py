@@ -30,7 +30,7 @@ def store(tmp_path):
     files = tuple(PlannedFile(InputFile(f"/{name}", 9, "", "jsonl")) for name in ("a", "b"))
     store = Store(str(tmp_path / "out"))
     run = Run(
-        input=Input(files, INPUT, INPUT, ("text",)),
+        input=Input(files, INPUT, ("text",)),
         output_schema=COLUMNS.schema(INPUT, ("no", "yes")),
     )
     store.prepare(overwrite=True)
