@@ -10,10 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
@@ -54,10 +52,12 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     folder = check_local_output(options.output)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     data = inputs.read_data(options, teacher.labels)
-    rows, used = _texts(options, data.train)
+    rows, used = texts.gather(
+        data.train, options, kinds=options.kinds, augmented=options.augmented_texts
+    )
     student = _student(options, teacher, rows)
     logger.info("%s texts to distil on", f"{len(rows):,}")
-    logits = logits_of(teacher, rows)
+    logits = logits_of(teacher, *texts.columns(rows))
     compare = _comparison(teacher, data.held_out) if options.held_out else None
 
     def rank(current: BiLSTM) -> dict[str, float]:
@@ -86,22 +86,12 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     return scores
 
 
-def _texts(options: DistillOptions, train: LabelledTexts) -> tuple[list[str], list[dict[str, Any]]]:
-    return texts.gather(
-        train.texts.to_pylist(),
-        options.train,
-        options.unlabeled,
-        text_column=options.text_column,
-        kinds=options.kinds,
-        augmented=options.augmented,
-        seed=options.seed,
-    )
-
-
-def _student(options: DistillOptions, teacher: Transformer, rows: list[str]) -> BiLSTM:
+def _student(options: DistillOptions, teacher: Transformer, rows: list[texts.Row]) -> BiLSTM:
     shape = options.shape(teacher.labels)
     if options.student == "words":
-        return words_student(rows, shape, options.seed, options.vectors)
+        return words_student(
+            [text for row in rows for text in row], shape, options.seed, options.vectors
+        )
     widest = min(teacher.network.get_input_embeddings().weight.shape)
     if shape.embedding_size > widest:
         raise RefusedError(
@@ -113,10 +103,10 @@ def _student(options: DistillOptions, teacher: Transformer, rows: list[str]) -> 
 
 def _comparison(teacher: Transformer, data: LabelledTexts) -> Callable[[BiLSTM], TierAnswers]:
     """Compares students with their teacher on labelled texts; the teacher answers them once."""
-    taught = logits_of(teacher, data.texts).argmax(axis=1)
+    taught = logits_of(teacher, data.texts, data.pairs).argmax(axis=1)
 
     def compare(student: BiLSTM) -> TierAnswers:
-        logits = logits_of(student, data.texts)
+        logits = logits_of(student, data.texts, data.pairs)
         answers = logits.argmax(axis=1), taught
         return TierAnswers((Decoder().confidences(logits),), answers, data.targets)
 
@@ -153,7 +143,9 @@ def _save_cascade(
         batch_rows=16_384,
     )
     second = TierConfig(str(teacher), max_length=options.max_length, batch_rows=4096)
-    cascade = CascadeConfig((first, second), labels, options.cascade or "", pair=False)
+    cascade = CascadeConfig(
+        (first, second), labels, options.cascade or "", pair=options.text_pair_column is not None
+    )
     save_cascade(cascade, student.parent)
 
 
@@ -194,7 +186,7 @@ def words_student(
 
 def distill(
     student: BiLSTM,
-    rows: list[str],
+    rows: list[texts.Row],
     teacher_logits: Float32,
     options: DistillOptions,
     rank: Callable[[BiLSTM], dict[str, float]],
@@ -233,10 +225,11 @@ def distill(
     )
 
 
-def _tokenize(student: BiLSTM, rows: list[str], window: int = 65_536) -> Tokens:
+def _tokenize(student: BiLSTM, rows: list[texts.Row], window: int = 65_536) -> Tokens:
     """Tokens of many texts; windows keep the tokenizer's own objects few."""
     parts = [
-        student.tokenize(pa.array(rows[at : at + window])) for at in range(0, len(rows), window)
+        student.tokenize(*texts.columns(rows[at : at + window]))
+        for at in range(0, len(rows), window)
     ]
     lengths = np.concatenate([part.lengths for part in parts])
     return Tokens(

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
@@ -16,6 +15,7 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.local_output import check_local_output
+from tango_beam.models import last_token
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
@@ -42,7 +42,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
         refuse_unreadable(options.encoder)
         model = start(options, data.train.labels)
     used = [model_card.data_row(options.train, len(data.train), "train")]
-    rows = data.train.texts.to_pylist()
+    rows = texts.rows_of(data.train)
     goal: Int64 | Float32 = data.train.targets
     if options.teacher:
         rows, goal, used = _taught(options, data.train)
@@ -66,17 +66,10 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
 
 def _taught(
     options: FinetuneOptions, train: LabelledTexts
-) -> tuple[list[str], Float32, list[dict[str, Any]]]:
+) -> tuple[list[texts.Row], Float32, list[dict[str, Any]]]:
     """Texts with the teachers' mean logits, and where the texts come from."""
     teachers = inputs.load_teachers(options.teacher, train.labels, options.max_length)
-    gathered, used = texts.gather(
-        train.texts.to_pylist(),
-        options.train,
-        options.unlabeled,
-        text_column=options.text_column,
-        unlabeled_rows=options.unlabeled_rows,
-        seed=options.seed,
-    )
+    gathered, used = texts.gather(train, options, unlabeled_rows=options.unlabeled_rows)
     return gathered, texts.teach(teachers, gathered, train.labels), used
 
 
@@ -141,7 +134,7 @@ def _without_unused(network: Any, tokenizer: Any) -> Any:
 
 def fine_tune(
     model: Transformer,
-    rows: list[str],
+    rows: list[texts.Row],
     goal: Int64 | Float32,
     options: FinetuneOptions,
     rank: Callable[[Transformer], dict[str, float]],
@@ -150,7 +143,7 @@ def fine_tune(
 
     Args:
       model: from `start`.
-      rows: texts.
+      rows: texts, or pairs of them.
       goal: index of the right label, int64, shape [rows]; or teacher logits, float32, shape
         [rows, labels].
       options: see `FinetuneOptions`.
@@ -161,7 +154,7 @@ def fine_tune(
     """
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
-    tokens, aim = model.tokenize(pa.array(rows)), torch.from_numpy(goal)
+    tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
     epochs = [
         loop.epoch_batches(tokens.lengths, options.batch_size, rng) for _ in range(options.epochs)
     ]
@@ -186,12 +179,9 @@ def _loss(
     goal: torch.Tensor,
     options: FinetuneOptions,
 ) -> torch.Tensor:
-    ids = torch.from_numpy(tokens.padded(rows, model.tokenizer.pad_id))
-    lengths = torch.from_numpy(tokens.lengths[rows])
-    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
     bf16 = options.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        logits = model.network(input_ids=ids, attention_mask=mask).logits
+        logits = last_token.logits(model.network, model.inputs(tokens, rows))
     if goal.is_floating_point():
         return functional.mse_loss(logits.float(), goal)
     return functional.cross_entropy(logits.float(), goal, label_smoothing=options.smoothing)
@@ -233,4 +223,4 @@ class _RunningMean:
 
 def accuracy(model: Transformer, data: LabelledTexts) -> float:
     """Share of rows whose best label is the right one, 0 to 1."""
-    return float((logits_of(model, data.texts).argmax(axis=1) == data.targets).mean())
+    return float((logits_of(model, data.texts, data.pairs).argmax(axis=1) == data.targets).mean())

@@ -15,7 +15,7 @@ from tango_beam.models import transformer
 from tango_beam.models.checkpoints import labels_of
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import holdout
+from tango_beam.training import holdout, texts
 from tango_beam.training.options import TrainingOptions
 
 
@@ -51,7 +51,8 @@ def read_data(options: TrainingOptions, labels: tuple[str, ...] | None = None) -
             f"{list(rows.labels)}"
         )
     dev = _read("--dev", options.dev, options, rows.labels) if options.dev else None
-    split = holdout.hold_out(rows.texts.to_pylist(), options.held_out, options.held_out_seed)
+    sentences = [" ".join(row) for row in texts.rows_of(rows)]
+    split = holdout.hold_out(sentences, options.held_out, options.held_out_seed)
     if not len(split.train):
         raise RefusedError(
             f"--held_out {options.held_out}: expected rows of {options.train} left to train on, "
@@ -63,8 +64,9 @@ def read_data(options: TrainingOptions, labels: tuple[str, ...] | None = None) -
 def _read(
     option: str, path: str, options: TrainingOptions, labels: tuple[str, ...] | None
 ) -> LabelledTexts:
-    columns = (options.text_column,), options.label_column
-    return read_labelled([path], *columns, labels, option=option)
+    columns = options.text_columns, options.label_column
+    form = options.input_format
+    return read_labelled([path], *columns, labels, input_format=form, option=option)
 
 
 def load_teacher(source: str, max_length: int) -> Transformer:

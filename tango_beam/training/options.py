@@ -10,7 +10,7 @@ from typing import Literal
 from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.options import refuse_outside
+from tango_beam.options import InputFormat, refuse_outside
 
 AUGMENTATIONS = ("mask", "ngram", "join")
 
@@ -28,20 +28,22 @@ class TrainingOptions:
       warm_up: share of the steps that the learning rate rises for.
     """
 
-    train: str = _data("texts and labels", metavar="FILE")
+    train: str = _data("texts and labels, in any format that a job reads", metavar="GLOB")
     output: str = _data("empty, or not there yet", metavar="DIR")
     dev: str | None = _data(
-        "labelled too; scored once, at the end, to report", None, metavar="FILE"
+        "labelled too; scored once, at the end, to report", None, metavar="GLOB"
     )
-    text_column: str = _data("of every file", "text")
+    input_format: InputFormat = _data("of --train and --dev", "auto")  # noqa: RUF009 - a field
+    text_column: str = _data("the text, in every file", "text")
+    text_pair_column: str | None = _data("the second text, for tasks on pairs", None)
     label_column: str = _data("of --train and --dev", "label")
     held_out: int = _data("whole sentences to set aside, with every row inside one of them", 0)
     held_out_seed: int = _data("the same sentences for the same seed", 0)
     unlabeled: tuple[str, ...] = _data(
-        "texts of the domain, cut into sentences, for the teacher to label; may be given more than "
-        "once",
+        "texts of the domain, cut into sentences (pairs as they are), for the teacher to label; "
+        "may be given more than once",
         (),
-        metavar="PARQUET",
+        metavar="GLOB",
     )
     store: Literal["bf16", "fp32"] = _data("precision of the weights on disk", "fp32")
     epochs: int
@@ -50,6 +52,11 @@ class TrainingOptions:
     seed: int
     weight_decay: float
     warm_up: float
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """One column, or two for pairs."""
+        return (self.text_column, *([self.text_pair_column] if self.text_pair_column else []))
 
     def __post_init__(self) -> None:
         refuse_outside(self, 0, "learning_rate", above=True)
@@ -106,11 +113,13 @@ class DistillOptions(TrainingOptions):
 
     teacher: str = option("a second tier", metavar="DIR")
     augment: str = _data("kinds of augmented texts", ",".join(AUGMENTATIONS), metavar="KINDS")
-    augmented: int = _data("how many augmented texts", 90_000)
+    augmented: int | None = _data(
+        "how many augmented texts (default: 90,000; none for pairs, which are not augmented)", None
+    )
     student: Literal["pieces", "words"] = _shape(
         "reads the teacher's word pieces, or words", "pieces"
     )
-    vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="PARQUET")
+    vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="GLOB")
     vocabulary_size: int = _shape(
         "words: the most frequent ones, padding and unknown among them",
         BiLSTMConfig.vocabulary_size,
@@ -140,6 +149,12 @@ class DistillOptions(TrainingOptions):
     )
 
     @property
+    def augmented_texts(self) -> int:
+        """How many augmented texts there are to be."""
+        usual = 0 if self.text_pair_column else 90_000
+        return usual if self.augmented is None else self.augmented
+
+    @property
     def kinds(self) -> list[str]:
         """Kinds of augmented texts."""
         return [kind for kind in self.augment.split(",") if kind]
@@ -159,6 +174,8 @@ class DistillOptions(TrainingOptions):
         refuse_outside(self, 0, "dropout", under=1)
         if not 0 <= self.agreement <= 1:
             raise RefusedError(f"--agreement: expected 0 to 1, found {self.agreement}")
+        if self.augmented and self.text_pair_column:
+            raise RefusedError("--augmented: expected 0 for pairs of texts, found another number")
         unknown = [kind for kind in self.kinds if kind not in AUGMENTATIONS]
         if unknown:
             raise RefusedError(

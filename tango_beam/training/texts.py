@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from tango_beam.arrays import Float32
-from tango_beam.errors import RefusedError
+from tango_beam.io.labelled import LabelledTexts, read_rows
 from tango_beam.models.logits import logits_of
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import augmentation, model_card
+from tango_beam.training.options import TrainingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -24,99 +24,90 @@ _PUNCTUATION = re.compile(r"([.,!?;:()\"“”])")
 _SPACE = re.compile(r"\s+")
 
 
+# A text, or the two of a pair.
+Row = tuple[str, ...]
+
+
+def rows_of(data: LabelledTexts) -> list[Row]:
+    """The texts of labelled rows, without their labels."""
+    sides = (data.texts, *([] if data.pairs is None else [data.pairs]))
+    return list(zip(*(side.to_pylist() for side in sides), strict=True))
+
+
+def columns(rows: Sequence[Row]) -> list[pa.Array]:
+    """Rows as models take them: a column of texts, or two."""
+    return [pa.array(side, pa.string()) for side in zip(*rows, strict=True)]
+
+
 def gather(
-    train: Sequence[str],
-    train_path: str,
-    unlabeled: Sequence[str],
+    train: LabelledTexts,
+    options: TrainingOptions,
     *,
-    text_column: str = "text",
     kinds: Sequence[str] = (),
     augmented: int = 0,
     unlabeled_rows: int | None = None,
-    seed: int = 0,
-) -> tuple[list[str], list[dict[str, Any]]]:
-    """Distinct texts, and what a model card says of where they come from.
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """Distinct texts or pairs, and what a model card says of where they come from.
 
     Args:
-      train: texts of the labelled rows.
-      train_path: where they came from.
-      unlabeled: Parquet files of longer texts, cut into sentences.
-      text_column: of those files.
+      train: the labelled rows.
+      options: name the files; unlabelled texts are cut into sentences, pairs are taken as they are.
       kinds: augmentations, out of `augmentation.KINDS`.
       augmented: how many augmented texts.
-      unlabeled_rows: the most sentences taken of each file; drawn at random.
-      seed: draws both.
+      unlabeled_rows: the most rows taken of each unlabelled file; drawn at random.
     """
-    texts = list(dict.fromkeys(train))
-    used = [model_card.data_row(train_path, len(train), "train")]
-    made = augmentation.augment(texts, kinds, augmented, seed) if augmented else []
-    if made:
-        used.append(model_card.data_row(train_path, len(made), f"augmented ({', '.join(kinds)})"))
-    texts = texts + made
-    for path in unlabeled:
-        read = read_sentences(path, text_column)
+    rows = list(dict.fromkeys(rows_of(train)))
+    used = [model_card.data_row(options.train, len(train), "train")]
+    if augmented:
+        made = augmentation.augment([text for (text,) in rows], kinds, augmented, options.seed)
+        use = f"augmented ({', '.join(kinds)})"
+        used.append(model_card.data_row(options.train, len(made), use))
+        rows += [(text,) for text in made]
+    for path in options.unlabeled:
+        read = _unlabeled(path, options)
         if unlabeled_rows is not None and unlabeled_rows < len(read):
-            chosen = np.random.default_rng(seed).choice(len(read), unlabeled_rows, replace=False)
-            read = [read[row] for row in np.sort(chosen)]
-        used.append(model_card.data_row(path, len(read), "unlabelled sentences"))
-        texts += read
-    return list(dict.fromkeys(texts)), used
+            rng = np.random.default_rng(options.seed)
+            chosen = np.sort(rng.choice(len(read), unlabeled_rows, replace=False))
+            read = [read[row] for row in chosen]
+        used.append(model_card.data_row(path, len(read), "unlabelled"))
+        rows += read
+    return list(dict.fromkeys(rows)), used
 
 
-def teach(teachers: Sequence[Transformer], texts: list[str], labels: tuple[str, ...]) -> Float32:
-    """Mean logits of some teachers over texts, float32, shape [rows, labels].
+def _unlabeled(path: str, options: TrainingOptions) -> list[Row]:
+    if len(options.text_columns) == 1:
+        return [(text,) for text in read_sentences(path, options.text_column)]
+    table = read_rows([path], options.text_columns, option="--unlabeled")
+    sides = (table[name].to_pylist() for name in options.text_columns)
+    return list(dict.fromkeys(zip(*sides, strict=True)))
+
+
+def teach(teachers: Sequence[Transformer], rows: Sequence[Row], labels: tuple[str, ...]) -> Float32:
+    """Mean logits of some teachers over texts or pairs, float32, shape [rows, labels].
 
     Raises:
       ValueError: a teacher with other labels.
     """
-    total = np.zeros((len(texts), len(labels)), np.float32)
+    total = np.zeros((len(rows), len(labels)), np.float32)
     for number, teacher in enumerate(teachers, start=1):
-        logger.info("teacher %d labels %s texts", number, f"{len(texts):,}")
-        total += logits_of(teacher, texts, labels=labels)
+        logger.info("teacher %d labels %s texts", number, f"{len(rows):,}")
+        total += logits_of(teacher, *columns(rows), labels=labels)
     return (total / len(teachers)).astype(np.float32)
 
 
 def read_sentences(
     path: str, text_column: str = "text", *, min_words: int = 3, max_words: int = 40
 ) -> list[str]:
-    """Distinct sentences of a Parquet file of longer texts, in order, in SST-2's spelling.
+    """Distinct sentences of longer texts, in order, in SST-2's spelling.
 
     Texts are cut behind . ! ? and at line breaks, put into lower case, and punctuation is set apart
-    by spaces. Null texts are passed over.
+    by spaces. Rows without a text are passed over.
 
     Raises:
       RefusedError: no such file or column.
     """
-    texts = read_columns(path, (text_column,))[text_column]
-    _refuse_other_texts(path, text_column, texts.type)
+    texts = read_rows([path], (text_column,), option="--unlabeled")[text_column]
     return list(dict.fromkeys(sentences(texts.to_pylist(), min_words, max_words)))
-
-
-def read_columns(path: str, names: Sequence[str]) -> pa.Table:
-    """Some columns of a Parquet file or folder.
-
-    Raises:
-      RefusedError: no such file or column, or no Parquet.
-    """
-    try:
-        data = ds.dataset(path, format="parquet")
-        for name in names:
-            if name not in data.schema.names:
-                raise RefusedError(f"{path}: expected a column {name!r}, found {data.schema.names}")
-        return data.to_table(columns=list(dict.fromkeys(names)))
-    except FileNotFoundError as error:
-        raise RefusedError(
-            f"{path}: expected a Parquet file or folder, found no such file"
-        ) from error
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise RefusedError(f"{path}: expected readable Parquet, found: {reason}") from error
-
-
-def _refuse_other_texts(path: str, name: str, kind: pa.DataType) -> None:
-    stored = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if stored not in (pa.string(), pa.large_string(), pa.string_view()):
-        raise RefusedError(f"{path}: expected texts in {name!r}, found {kind}")
 
 
 def sentences(texts: Iterable[str], min_words: int, max_words: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
-from tango_beam.training.texts import read_columns
+from tango_beam.io.labelled import read_rows
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -72,7 +72,7 @@ def word_vectors(path: str, tokenizer: Tokenizer, width: int) -> tuple[Int64, Fl
     """Pretrained vectors (GloVe) of the words that a tokenizer knows.
 
     Args:
-      path: Parquet file with columns `word` and `vector`.
+      path: file with columns `word` and `vector`.
       tokenizer: gives the ids.
       width: length of a vector.
 
@@ -82,7 +82,7 @@ def word_vectors(path: str, tokenizer: Tokenizer, width: int) -> tuple[Int64, Fl
     Raises:
       RefusedError: no such file or column, or vectors of another length.
     """
-    table = read_columns(path, ("word", "vector"))
+    table = read_rows([path], ("word",), ("vector",), option="--vectors")
     try:
         vectors = np.array(table["vector"].to_pylist(), np.float32)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,67 @@
+"""Training on pairs of texts, read from whatever a job reads, with what transformers would pass."""
+
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines import classify, distill, finetune
+from tests import jobs, tiny
+from tests.models.test_against_transformers import checkpoint
+
+ROWS = [
+    {"id": n, "pair": {"one": one, "two": two}, "label": ["other", "same"][one == two]}
+    for n, (one, two) in enumerate(
+        (a, b) for a in ("good film", "bad plot", "a sad movie") for b in ("good film", "bad plot")
+    )
+] * 4
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "Deberta", "XLNet"])
+def test_a_network_is_trained_on_what_transformers_passes_it(tmp_path, family):
+    """Segments, masks, padding and its side: the same names and numbers, pairs and single texts."""
+    checkpoint(tmp_path, family)
+    model = tiny.to_train(tmp_path)
+    theirs = model.backend
+    theirs.padding_side = "left" if family == "XLNet" else "right"
+    texts, pairs = ["good film", "a", "sad"], ["bad", "the plot was dull", "not very funny"]
+    for given in ((texts,), (texts, pairs)):
+        tokens = model.tokenize(*map(pa.array, given))
+        ours = model.inputs(tokens, np.arange(3))
+        expected = theirs(*given, padding=True, return_tensors="pt")
+        assert {*ours} == {*expected}
+        for name in ours:
+            padding = expected["attention_mask"] == 0
+            same = (ours[name] == expected[name]) | padding
+            assert same.all(), name
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "in" / "rows.jsonl.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(b"\n".join(json.dumps(row).encode() for row in ROWS)))
+    return path
+
+
+def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert):
+    columns = ("--text_column", "pair.one", "--text_pair_column", "pair.two")
+    teacher, student, mine = (tmp_path / "mine" / n for n in ("teacher", "student", ""))
+    mine.mkdir()
+    data = ("--train", str(rows.parent), *columns, "--held_out", "2")
+    short = ("--epochs", "2", "--max_length", "32")
+    tune = ("--encoder", str(bert), "--output", str(teacher), "--learning_rate", "1e-3")
+    assert finetune.main([*tune, *data, *short]) == 0
+    more = ("--unlabeled", str(rows), "--embedding_size", "8", "--cascade", "mine")
+    to = ("--teacher", str(teacher), "--output", str(student))
+    assert distill.main([*to, *data, *more, "--epochs", "2", "--max_length", "32"]) == 0
+    log = json.loads((student / "training.json").read_text())
+    assert log["settings"]["text_pair_column"] == "pair.two"
+    assert json.loads((mine / "cascade.json").read_text())["pair"] is True
+    given = jobs.arguments(mine, rows, tmp_path / "out", *columns, "--precision", "fp32")
+    assert classify.main(given) == 0
+    found, _, manifest = jobs.read_output(tmp_path / "out")
+    assert manifest["rows"]["dead"] == 0
+    assert {row["prediction"] for row in found} <= {"same", "other"}
