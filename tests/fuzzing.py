@@ -28,7 +28,21 @@ SPLICES = (
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r\n", b"\t", b" " * 50, b"[[[["),
     *(b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3\x28", "\u2028".encode()),
     *(b"\\ud800", b"\\u0000", b"1e999", b"-0", b"NaN", b"null", b"true", b"9" * 40),
-    *(b'"text": 3,', b'"other": 1,', b'"id": "x",'),
+    *(
+        b'"text": 3,',
+        b'"other": 1,',
+        b'"id": "x",',
+        b'"text": "b",',
+        b'"id": 18446744073709551616,',
+    ),
+    *(
+        b"-NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"Inf",
+        b'"other": {"a": [NaN, {}]},',
+        b'"id": 1, "id": 2,',
+    ),
 )
 
 
@@ -60,32 +74,26 @@ def damage(data: bytes, rng, keep: int = 0) -> bytes:
     return bytes(changed)
 
 
-def unique_keys(pairs: list) -> dict:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key twice")
-    return dict(pairs)
+class Pairs(list):
+    """The members of an object, repeated keys among them."""
 
 
-def refuse_constant(name: str) -> None:
-    raise ValueError(name)
+def has_text(row: object) -> bool:
+    """Whether a value of JSON is a row: an object with one text; the rest may be odd."""
+    if not isinstance(row, Pairs):
+        return False
+    texts = [value for key, value in row if key == "text"]
+    if len(texts) != 1 or not isinstance(texts[0], str):
+        return False
+    return not any(0xD800 <= ord(letter) < 0xE000 for letter in texts[0])
 
 
 def is_answerable(line: bytes) -> bool:
-    """Whether a line is a row: JSON, in UTF-8, of the schema's columns and types, with a text."""
+    """Whether a line is a row: JSON, in UTF-8, with a text."""
     try:
-        row = json.loads(
-            line.decode(), parse_constant=refuse_constant, object_pairs_hook=unique_keys
-        )
+        return has_text(json.loads(line.decode(), object_pairs_hook=Pairs))
     except (ValueError, RecursionError):
         return False
-    if not isinstance(row, dict) or set(row) - set(SCHEMA):
-        return False
-    text, number = row.get("text"), row.get("id")
-    if not isinstance(text, str) or any(0xD800 <= ord(letter) < 0xE000 for letter in text):
-        return False
-    if number is None:
-        return True
-    return type(number) is int and -(1 << 63) <= number < 1 << 63
 
 
 def expected_of_lines(data: bytes) -> tuple[int, int]:
@@ -152,23 +160,108 @@ def check(inputs: Path, output: Path, expected: dict[str, tuple[int, int]]) -> l
     return wrong
 
 
-def fuzz_lines(work: Path, cascade: str, files: int, rng) -> list[str]:
-    """Damaged JSONL behind a whole file that gives the schema."""
-    inputs = work / "lines"
+def damaged_lines(inputs: Path, files: int, rng) -> dict[str, bytes]:
+    """Writes damaged JSONL; the bytes of each file."""
     shutil.rmtree(inputs, ignore_errors=True)
     inputs.mkdir(parents=True)
-    (work / "schema.json").write_text(json.dumps(SCHEMA))
-    expected = {}
+    written = {}
     for number in range(files):
         rows = [json.dumps(row).encode() for row in clean(rng, int(rng.integers(1, 9)))]
-        data = damage(b"\n".join(rows) + b"\n", rng)
-        name = f"f{number:05d}.jsonl"
+        written[f"f{number:05d}.jsonl"] = damage(b"\n".join(rows) + b"\n", rng)
+    for name, data in written.items():
         (inputs / name).write_bytes(data)
-        expected[name] = expected_of_lines(data)
+    return written
+
+
+def fuzz_lines(work: Path, cascade: str, files: int, rng) -> list[str]:
+    """Damaged JSONL under a stated schema."""
+    inputs = work / "lines"
+    (work / "schema.json").write_text(json.dumps(SCHEMA))
+    written = damaged_lines(inputs, files, rng)
     code, said = run(inputs, work / "out", cascade, "--schema", str(work / "schema.json"))
     if code:
         return [f"exit code {code}: {said[-300:]}"]
+    expected = {name: expected_of_lines(data) for name, data in written.items()}
     return check(inputs, work / "out", expected)
+
+
+def fuzz_own_lines(work: Path, cascade: str, files: int, rng) -> list[str]:
+    """Damaged JSONL that comes out as the lines' own bytes, with the answers behind them."""
+    inputs = work / "own_lines"
+    written = damaged_lines(inputs, files, rng)
+    code, said = run(inputs, work / "out", cascade, "--output_format", "jsonl")
+    if code:
+        return [f"exit code {code}: {said[-300:]}"]
+    out = [
+        line
+        for part in (work / "out").glob("part-*")
+        for line in part.read_bytes().split(b"\n")
+        if line
+    ]
+    lines = [
+        line.rstrip(b"\r")
+        for data in written.values()
+        for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+        if is_answerable(line)
+    ]
+    found = Counter(line[: line.rindex(b',"prediction":')] for line in out)
+    expected = Counter(line.rstrip(b" \t\r")[:-1] for line in lines)
+    different = found - expected, expected - found
+    return [f"{len(part)} lines differ: {[*part][:3]}" for part in different if part]
+
+
+def fuzz_array(work: Path, cascade: str, files: int, rng) -> list[str]:
+    """Damaged JSON arrays; those that Python reads whole must be accounted for item by item."""
+    inputs = work / "arrays"
+    shutil.rmtree(inputs, ignore_errors=True)
+    inputs.mkdir(parents=True)
+    (inputs / "a.json").write_text(json.dumps(clean(rng, 3)))
+    expected = {}
+    for number in range(files):
+        indent = None if rng.integers(2) else int(rng.integers(3))
+        data = json.dumps(clean(rng, int(rng.integers(1, 9))), indent=indent).encode()
+        data = damage(data, rng, keep=1) if rng.integers(4) else data
+        name = f"f{number:05d}.json"
+        (inputs / name).write_bytes(data)
+        with contextlib.suppress(ValueError, RecursionError):
+            items = json.loads(data.decode(), object_pairs_hook=Pairs)
+            good = sum(map(has_text, items))
+            expected[name] = good, len(items) - good
+    code, said = run(inputs, work / "out", cascade, "--allow_broken_files")
+    if code:
+        return [f"exit code {code}: {said[-300:]}"]
+    return check(inputs, work / "out", expected)
+
+
+def fuzz_csv(work: Path, cascade: str, files: int, rng) -> list[str]:
+    """Damaged CSV; without quotes a line is a row, and every row must be accounted for."""
+    inputs, header = work / "csv", b"id,text\n"
+    shutil.rmtree(inputs, ignore_errors=True)
+    inputs.mkdir(parents=True)
+    expected = {}
+    for number in range(files):
+        rows = clean(rng, int(rng.integers(1, 9)))
+        data = header + "".join(f"{row['id']},{row['text']}\n" for row in rows).encode()
+        data = damage(data, rng, keep=len(header))
+        name = f"f{number:05d}.csv"
+        (inputs / name).write_bytes(data)
+        lines = [line.removesuffix(b"\r") for line in data[len(header) :].split(b"\n")]
+        lines = [line for line in lines if line]
+        if not any(mark in line for line in lines for mark in (b'"', b"\r")):
+            good = sum(line.count(b",") == 1 and decodes(line) for line in lines)
+            expected[name] = good, len(lines) - good
+    code, said = run(inputs, work / "out", cascade, "--input_format", "csv")
+    if code:
+        return [f"exit code {code}: {said[-300:]}"]
+    return check(inputs, work / "out", expected)
+
+
+def decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def readable(path: Path) -> int | None:
@@ -206,3 +299,6 @@ def fuzz_parquet(work: Path, cascade: str, files: int, rng) -> list[str]:
     if any(answers[str(path)] for path in unreadable) or listed < len(unreadable):
         wrong.append(f"{len(unreadable)} files cannot be opened, {listed} are listed as broken")
     return wrong
+
+
+KINDS = (fuzz_lines, fuzz_own_lines, fuzz_array, fuzz_csv, fuzz_parquet)

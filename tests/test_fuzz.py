@@ -9,7 +9,7 @@ from tango_beam.errors import RefusedError
 from tests import fuzzing
 
 
-@pytest.mark.parametrize("kind", [fuzzing.fuzz_lines, fuzzing.fuzz_parquet])
+@pytest.mark.parametrize("kind", fuzzing.KINDS)
 def test_damaged_files_are_accounted_for(kind, cascade, tmp_path):
     assert kind(tmp_path, str(cascade), 150, np.random.default_rng(7)) == []
 

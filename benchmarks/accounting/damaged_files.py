@@ -25,7 +25,7 @@ def main() -> None:
     work, rng = Path(ours.work) / "damaged_files", np.random.default_rng(ours.seed)
     wrong: list[str] = []
     for at in range(0, ours.files, ours.batch):
-        kind = fuzzing.fuzz_parquet if at // ours.batch % 4 == 3 else fuzzing.fuzz_lines
+        kind = fuzzing.KINDS[at // ours.batch % len(fuzzing.KINDS)]
         complaints = kind(work, ours.cascade, min(ours.batch, ours.files - at), rng)
         for line in complaints[:10]:
             print(f"  {kind.__name__}: {line}", flush=True)

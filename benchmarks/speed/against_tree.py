@@ -58,6 +58,31 @@ class Case:
     rows: int
     texts: Callable[[str, int], list[str]]
     options: tuple[str, ...] = ()
+    suffix: str = ".parquet"
+
+    def write(self, path: Path, data: str, rows: int) -> Path:
+        """Writes the input."""
+        return (write_jsonl if self.suffix == ".jsonl" else common.write_parquet)(
+            path, self.texts(data, rows)
+        )
+
+
+def write_jsonl(path: Path, texts: list[str]) -> Path:
+    """Writes texts with forty other columns each."""
+    rng = np.random.default_rng(0)
+    kinds = (
+        lambda: int(rng.integers(10**9)),
+        rng.random,
+        lambda: f"value {rng.integers(10**6)}",
+        lambda: bool(rng.integers(2)),
+        lambda: f"2024-01-{rng.integers(1, 29):02d}T00:00:00Z",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        for number, text in enumerate(texts):
+            more = {f"column_{column}": kinds[column % len(kinds)]() for column in range(40)}
+            file.write(json.dumps({"id": number, "text": text, **more}) + "\n")
+    return path
 
 
 def short(data: str, count: int) -> list[str]:
@@ -78,6 +103,13 @@ FIRST_TIER = ("--threshold", "0")
 CASES = {
     "job": Case("the whole job on short rows, threshold 0", 200_000, short, FIRST_TIER),
     "first_tier": Case("the first tier alone, SST-2's sentences", 100_000, sentences, FIRST_TIER),
+    "jsonl": Case(
+        "JSONL in and out with forty more columns, threshold 0",
+        100_000,
+        sentences,
+        (*FIRST_TIER, "--output_format", "jsonl"),
+        ".jsonl",
+    ),
     "cascade": Case("both tiers, SST-2's sentences, threshold as it comes", 50_000, sentences),
 }
 
@@ -109,8 +141,8 @@ def compare(name: str, trees: dict[str, Path], ours) -> dict[str, dict]:
     """Runs a case in both trees, in turns; medians of seconds, and of the rounds' ratios."""
     case = CASES[name]
     rows = ours.rows or case.rows
-    path = Path(ours.work).resolve() / "against_tree" / f"{name}.parquet"
-    common.write_parquet(path, case.texts(ours.data, rows))
+    path = Path(ours.work).resolve() / "against_tree" / f"{name}{case.suffix}"
+    case.write(path, ours.data, rows)
     print(f"{name}: {case.about}, {rows:,} rows", flush=True)
     rounds = []
     for number in range(ours.rounds):
