@@ -16,6 +16,7 @@ SUFFIXES = {
     ".xz": "xz",
     ".lz4": "lz4",
 }
+_READ_BYTES = 1 << 16
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -38,5 +39,36 @@ def told_by(head: bytes) -> str | None:
 def decompress(raw: BinaryIO, compression: str) -> Any:
     """A stream of the uncompressed bytes; reading past the end of a truncated file raises."""
     if compression == "xz":
-        return lzma.LZMAFile(raw)
+        return _Xz(raw)
     return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
+
+
+class _Xz:
+    """Streams of xz behind each other; `lzma.LZMAFile` takes a damaged one for the end."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw, self._decoder = raw, lzma.LZMADecompressor()
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes; none at the end."""
+        while True:
+            given = b""
+            if self._decoder.eof:
+                given = self._between_streams()
+                if not given:
+                    return b""
+                self._decoder = lzma.LZMADecompressor()
+            elif self._decoder.needs_input and not (given := self._raw.read(_READ_BYTES)):
+                raise EOFError("expected more of the stream, found the end of the file")
+            if data := self._decoder.decompress(given, count):
+                return data
+
+    def _between_streams(self) -> bytes:
+        """The first bytes of the next stream; zeros may stand ahead of it."""
+        given = self._decoder.unused_data
+        while not (rest := given.lstrip(b"\0")) and (given := self._raw.read(_READ_BYTES)):
+            pass
+        return rest
+
+    def close(self) -> None:
+        """Leaves the file beneath to its owner."""

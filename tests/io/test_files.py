@@ -212,6 +212,9 @@ def test_streams_behind_each_other_are_read_and_torn_ones_are_no_end(tmp_path, e
         path.write_bytes((PACKS[end](LINES) + packed)[:cut])
         with pytest.raises((OSError, RefusedError)):
             ids(inspect(path))
+    path.write_bytes(PACKS[end](LINES) + b"\x01 no stream " + packed)
+    with pytest.raises((OSError, RefusedError)):
+        ids(inspect(path))
     path.write_bytes(b"")
     with pytest.raises(RefusedError):
         inspect(path)

@@ -211,7 +211,7 @@ def test_a_network_that_reads_padding_gets_texts_of_one_length_at_a_time(tmp_pat
 
 @pytest.mark.parametrize("family", ["GPT2", "Qwen2", "Llama"])
 def test_a_decoder_without_a_padding_id_takes_more_than_one_row_at_a_time(tmp_path, family):
-    checkpoint(tmp_path, family, pad=False, pad_token=None)
+    checkpoint(tmp_path, family, pad=None, pad_token=None)
     model = tiny.load(tmp_path)
     tokens = model.tokenize(pa.array(["good film", "a", "a very dull plot"]))
     together = model.forward(tokens, np.arange(3))
