@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import nn
 
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import packed
 from tango_beam.models.checkpoints import readable_length
 from tango_beam.models.packed import PackedTransformer
-from tango_beam.models.tokens import TextTokenizer
+from tango_beam.models.tokens import CONFIG_FILE, TextTokenizer, read_backend
 
 _NAME = "BertForSequenceClassification"
 _CONFIG = {
@@ -95,7 +94,7 @@ def load(tier: TierConfig, compute: Compute) -> PackedTransformer | None:
     cast = {name: weight.to(dtype) for name, weight in weights.items()}
     network.load_state_dict(cast, assign=True)
     labels = tuple(config.id2label[str(index)] for index in range(config.num_labels))
-    stated = _read(Path(tier.source) / "tokenizer_config.json") or {}
+    stated = _read(Path(tier.source) / CONFIG_FILE) or {}
     segments = "token_type_ids" in stated.get("model_input_names", ())
     return PackedTransformer(
         labels, tokenizer, network.eval(), tier, compute.precision, segments=segments
@@ -105,17 +104,17 @@ def load(tier: TierConfig, compute: Compute) -> PackedTransformer | None:
 def load_tokenizer(tier: TierConfig) -> TextTokenizer | None:
     """The tokenizer that `load` gives the model, or None where transformers' may differ."""
     folder = Path(tier.source)
-    config, stated = _config(tier.source), _read(folder / "tokenizer_config.json")
-    path = folder / "tokenizer.json"
-    if config is None or stated is None or not path.is_file() or {*stated} - _TOKENIZER:
+    config, stated = _config(tier.source), _read(folder / CONFIG_FILE)
+    known = (folder / "tokenizer.json").is_file()
+    if config is None or stated is None or not known or {*stated} - _TOKENIZER:
         return None
-    backend = Tokenizer.from_file(str(path))
+    backend = read_backend(folder)
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     if stated.get("tokenizer_class") != "TokenizersBackend" or "pad_token" not in stated:
         return None
     if not {stated[name] for name in _SPECIAL if name in stated} <= added:
         return None
-    if stated.get("truncation_side", "right") != "right" or "model_max_length" not in stated:
+    if "model_max_length" not in stated:
         return None
     limit = readable_length(config, SimpleNamespace(model_max_length=stated["model_max_length"]))
     assert limit is not None

@@ -22,7 +22,7 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
 from tango_beam.models.protocol import Classifier
-from tango_beam.models.tokens import TextTokenizer, Tokens
+from tango_beam.models.tokens import TextTokenizer, Tokens, read_backend
 
 # Rows that a bf16 product with AMX takes at a time: an LSTM on whole tiles is 1.4 times as fast
 # there (10,400 against 15,000 sentences a second on two cores).
@@ -161,7 +161,7 @@ class BiLSTM(Classifier):
         weights = {k: v.to(dtype).contiguous() for k, v in self.network.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
         if tokenizer:
-            self.tokenizer.save(folder / "tokenizer.json")
+            self.tokenizer.save(folder)
 
 
 def load(tier: TierConfig, compute: Compute) -> BiLSTM:
@@ -205,12 +205,7 @@ def _read_config(folder: Path) -> BiLSTMConfig:
 
 
 def _read_tokenizer(tier: TierConfig) -> Tokenizer:
-    path = Path(tier.tokenizer or tier.source) / "tokenizer.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: expected the tokenizer of {tier.source}, found no such file"
-        )
-    return Tokenizer.from_file(str(path))
+    return read_backend(Path(tier.tokenizer or tier.source))
 
 
 def _text_tokenizer(

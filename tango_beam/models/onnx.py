@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
-from tango_beam.models import encoder_layers
+from tango_beam.models import encoder_layers, last_token
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, padded_inputs
 
 _OPSET = 17
+# Logits of both engines differ by less, in fp32.
+_ROUNDING = 1e-2
+_OTHERWISE = "expected an export to ONNX that answers as torch does (backend torch does)"
 
 
 def is_installed() -> bool:
@@ -55,7 +57,9 @@ class OnnxTransformer(Classifier):
             batch_tokens=model.batch_tokens,
             threads=model.threads,
         )
-        self._segments, self._left = model.segments, model.pads_left
+        self._segments, self._left, self._alike = model.segments, model.pads_left, model.alike
+        known, words = encoder_layers.known(model.network), model.trial()
+        expected = None if known else model.forward(words, np.arange(len(words)))
         with tempfile.TemporaryDirectory() as folder:
             path = _export(model, Path(folder))
             if model.precision == "int8":
@@ -63,18 +67,40 @@ class OnnxTransformer(Classifier):
             self._session = _session(path)
         # A network that knows no segments has no such input, whatever its tokenizer says.
         self._names = {given.name for given in self._session.get_inputs()}
+        if expected is not None:
+            self._compare(words, expected)
+
+    def _compare(self, words: Tokens, expected: Float32) -> None:
+        """Holds what was exported, by way of one text's shape, against torch on texts of others.
+
+        Raises:
+          ValueError: a network whose steps hang on the shape.
+        """
+        try:
+            found = self.forward(words, np.arange(len(words)))
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{_OTHERWISE}, found: {reason[:200]}") from error
+        moved = float(np.abs(found - expected).max())
+        if self.precision == "fp32" and moved > _ROUNDING:
+            raise ValueError(f"{_OTHERWISE}, found a difference of {moved:.3g}")
 
     usual_tokens = 1 << 12
 
     def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
         """Micro-batches of nearly one length."""
-        return batching.plan_batches(lengths, budget, stretch=1.05)
+        return self._alike.cut(lengths, budget, stretch=1.05)
 
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
-        inputs = padded_inputs(tokens, rows, self.tokenizer.pad_id, self._segments, left=self._left)
-        given = {name: inputs[name] for name in inputs.keys() & self._names}
-        return self._session.run(None, given)[0].astype(np.float32, copy=False)
+        logits = np.empty((len(rows), len(self.labels)), np.float32)
+        for part in self._alike.parts(tokens, rows):
+            inputs = padded_inputs(
+                tokens, rows[part], self.tokenizer.pad_id, self._segments, left=self._left
+            )
+            given = {name: inputs[name] for name in inputs.keys() & self._names}
+            logits[part] = self._session.run(None, given)[0]
+        return logits
 
 
 class _Logits(torch.nn.Module):
@@ -83,7 +109,7 @@ class _Logits(torch.nn.Module):
         self._network, self._names = network, names
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        return self._network(**dict(zip(self._names, tensors, strict=True))).logits
+        return last_token.logits(self._network, dict(zip(self._names, tensors, strict=True)))
 
 
 def _export(model: Transformer, folder: Path) -> Path:
@@ -91,7 +117,9 @@ def _export(model: Transformer, folder: Path) -> Path:
     path = folder / "model.onnx"
     names = ["input_ids", "attention_mask", *(["token_type_ids"] if model.segments else [])]
     one = torch.ones(2, 9, dtype=torch.int64)
-    given = {"input_ids": one, "attention_mask": one, "token_type_ids": one - 1}
+    given = {"input_ids": one.clone(), "attention_mask": one, "token_type_ids": one - 1}
+    if model.alike.end is not None:
+        given["input_ids"][:, -1] = model.alike.end
     model.network.set_attn_implementation("eager")  # fused attention has no ONNX operator
     encoder_layers.shorten(model.network)
     with warnings.catch_warnings(), torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from tango_beam.arrays import Bool, Int32, Int64, UInt8
 from tango_beam.models.word_cache import Words, fits
@@ -18,6 +19,10 @@ from tango_beam.models.word_cache import Words, fits
 # A text is cut to this many characters a token before it is tokenized. English runs at four to
 # five; a text that turns out to need more is tokenized again, whole.
 CHARACTERS_PER_TOKEN = 16
+# A word that was cut by characters may have other tokens than it has whole; so many are to spare.
+_TO_SPARE = 64
+_NO_LIMIT = 1 << 30
+CONFIG_FILE = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,37 @@ def _window(column: pa.ListArray) -> tuple[np.ndarray, Int64]:
     return column.values.to_numpy()[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
+def read_backend(folder: Path) -> Tokenizer:
+    """A folder's tokenizer.json, with what tokenizer_config.json says of how texts are read.
+
+    That is the side on which long texts are cut (held as the truncation's direction), and whether
+    special tokens that a text spells are plain text.
+
+    Raises:
+      FileNotFoundError: no tokenizer.json.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a tokenizer, found no such file")
+    backend = Tokenizer.from_file(str(path))
+    settings = folder / CONFIG_FILE
+    stated = json.loads(settings.read_text()) if settings.is_file() else {}
+    side = stated.get("truncation_side", _side(backend))
+    backend.enable_truncation(_NO_LIMIT, direction=side)
+    backend.encode_special_tokens = bool(stated.get("split_special_tokens"))
+    return backend
+
+
+def _side(backend: Tokenizer) -> str:
+    return (backend.truncation or {}).get("direction", "right")
+
+
+def _copy(backend: Tokenizer) -> Tokenizer:
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.encode_special_tokens = backend.encode_special_tokens  # no part of its JSON
+    return copy
+
+
 class TextTokenizer:
     """A `tokenizers.Tokenizer` applied to Arrow columns, whole batches at a time.
 
@@ -123,29 +159,31 @@ class TextTokenizer:
       backend: as it was saved.
       max_length: the most tokens that a text may have, special ones included.
       pad_id: the id that fills short rows up.
-      keeps_end: a text that is too long loses its beginning, and not its end.
+      side: on which a text that is too long is cut, `right` or `left`; by default on the one that
+        the backend's own truncation names.
 
     Attributes:
       fingerprint: two tokenizers with the same one give the same tokens.
     """
 
     def __init__(
-        self, backend: Tokenizer, max_length: int, pad_id: int, *, keeps_end: bool = False
+        self, backend: Tokenizer, max_length: int, pad_id: int, side: str | None = None
     ) -> None:
         if max_length < 3:
             raise ValueError(f"expected max_length of at least 3 tokens, found {max_length}")
-        self._backend = Tokenizer.from_str(backend.to_str())
+        self.side = side or _side(backend)
+        self._backend = _copy(backend)
         self._backend.no_padding()
-        side = {"direction": "left"} if keeps_end else {}
-        self._backend.enable_truncation(max_length, **side)
+        self._backend.enable_truncation(max_length, direction=self.side)
         self.max_length = max_length
         self.pad_id = pad_id
-        self._keeps_end = keeps_end
-        self.fingerprint = hashlib.sha256(self._backend.to_str().encode()).hexdigest()[:16]
-        plain = self.plain()
+        split = "split" if backend.encode_special_tokens else ""
+        stated = f"{self._backend.to_str()}{split}".encode()
+        self.fingerprint = hashlib.sha256(stated).hexdigest()[:16]
+        self._plain = plain = self.plain()
         self._typed = any(plain.encode("a").type_ids)
-        by_words = fits(plain) and not keeps_end and not self._typed
-        self._words = Words(plain, max_length) if by_words else None
+        by_words = fits(plain) and not self._typed
+        self._words = Words(plain, max_length, self.side) if by_words else None
 
     def __call__(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
         """Tokenizes a string column, or two for pairs, without nulls.
@@ -154,20 +192,29 @@ class TextTokenizer:
         tokenized again whole in the rare case that the piece does not fill `max_length`.
         """
         limit = CHARACTERS_PER_TOKEN * self.max_length
-        short = _cut_long(texts, limit, self._keeps_end)
-        short_pairs = None if pairs is None else _cut_long(pairs, limit, self._keeps_end)
-        cut = _changed(texts, short)
-        if pairs is not None:
-            cut = cut | _changed(pairs, short_pairs)
-        elif self._words is not None:
-            return self._by_words(texts, short, cut)
-        encodings = self._encode(short, short_pairs)
+        columns = [texts] if pairs is None else [texts, pairs]
+        short = [_cut_long(column, limit, self.side) for column in columns]
+        changed = [_changed(*both) for both in zip(columns, short, strict=True)]
+        cut: Bool = np.logical_or.reduce(changed)
+        if pairs is None and self._words is not None:
+            return self._by_words(texts, short[0], cut)
+        encodings = self._encode(*short)
         for row in np.flatnonzero(cut):
-            if len(encodings[row].ids) < self.max_length:
-                whole = slice(row, row + 1)
-                again = self._encode(texts[whole], None if pairs is None else pairs[whole])
+            pieces = [part[row].as_py() for part, of in zip(short, changed, strict=True) if of[row]]
+            if not self._is_certain(encodings[row], pieces):
+                again = self._encode(*(column[row : row + 1] for column in columns))
                 encodings[row], cut[row] = again[0], False
         return self._pack(encodings, cut, typed=self._typed or pairs is not None)
+
+    def _is_certain(self, encoding: Encoding, pieces: list[str]) -> bool:
+        """Whether texts that were cut by characters give the tokens that they give whole."""
+        parts = self._plain.encode_batch_fast(pieces)
+        if min(len(part.ids) for part in parts) < self.max_length + _TO_SPARE:
+            return False
+        # Of a pair the longer text gets the odd token, and pieces do not tell which that is.
+        of_texts = encoding.sequence_ids
+        first, second = of_texts.count(0), of_texts.count(1)
+        return second == 0 or abs(first - second) > 1
 
     def _by_words(self, texts: pa.Array, short: pa.Array, cut: Bool) -> Tokens:
         assert self._words is not None
@@ -183,15 +230,25 @@ class TextTokenizer:
 
     def plain(self) -> Tokenizer:
         """The tokenizer without truncation."""
-        plain = Tokenizer.from_str(self._backend.to_str())
+        plain = _copy(self._backend)
         plain.no_truncation()
         return plain
 
-    def save(self, path: Path) -> None:
-        """Writes the tokenizer as tokenizer.json, without truncation or padding."""
-        self.plain().save(str(path), pretty=False)
+    def sided(self) -> Tokenizer:
+        """The tokenizer without a limit, which holds the side on which texts are cut."""
+        sided = self.plain()
+        sided.enable_truncation(_NO_LIMIT, direction=self.side)
+        return sided
 
-    def _encode(self, texts: pa.Array, pairs: pa.Array | None) -> list:
+    def save(self, folder: Path) -> None:
+        """Writes what `read_backend` reads: tokenizer.json, and what else is to be known of it."""
+        self.plain().save(str(folder / "tokenizer.json"), pretty=False)
+        split = self._backend.encode_special_tokens
+        if split or self.side != "right":
+            stated = {"truncation_side": self.side, "split_special_tokens": split}
+            (folder / CONFIG_FILE).write_text(json.dumps(stated, indent=2) + "\n")
+
+    def _encode(self, texts: pa.Array, pairs: pa.Array | None = None) -> list:
         inputs = texts.to_pylist()
         if pairs is not None:
             # To transformers an empty second text is none at all.
@@ -223,20 +280,19 @@ def _joined(first: Tokens, second: Tokens) -> Tokens:
     )
 
 
-def _cut_long(texts: pa.Array, limit: int, keeps_end: bool) -> pa.Array:
+def _cut_long(texts: pa.Array, limit: int, side: str) -> pa.Array:
     """Cuts texts to `limit` characters, at the first space inside or else between characters."""
     long = pc.greater(pc.binary_length(texts), limit)
     if not pc.any(long).as_py():
         return texts
-    start, stop = (-limit, None) if keeps_end else (0, limit)
+    start, stop, outer = (0, limit, r"\s\S*\z") if side == "right" else (-limit, None, r"\A\S*\s")
     kept = pc.utf8_slice_codeunits(texts, start, stop)
-    outer = r"\A\S*\s" if keeps_end else r"\s\S*\z"
     kept = pc.replace_substring_regex(kept, outer, "", max_replacements=1)
     return pc.if_else(long, kept, texts)
 
 
-def _changed(texts: pa.Array, cut: pa.Array | None) -> Bool:
-    if cut is texts or cut is None:
+def _changed(texts: pa.Array, cut: pa.Array) -> Bool:
+    if cut is texts:
         return np.zeros(len(texts), bool)
     changed = pc.not_equal(pc.binary_length(texts), pc.binary_length(cut))
-    return changed.to_numpy(zero_copy_only=False).copy()
+    return changed.to_numpy(zero_copy_only=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import encoder_layers, last_token, packed
+from tango_beam.models.alike_rows import AlikeRows
 from tango_beam.models.checkpoints import (
     USUAL_LENGTH,
     label_names,
     readable_length,
     refuse_other_tasks,
 )
+from tango_beam.models.network_state import Fresh
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
@@ -68,7 +70,9 @@ class Transformer(Classifier):
         self.network = network.to(compute.device).eval()
         # XLNet reads its answer off the last token.
         self.pads_left = getattr(config, "summary_type", None) == "last"
-        self._exact = False
+        self._masked = "attention_mask" in tokenizer.model_input_names
+        self.alike = AlikeRows.of(network)
+        self._fresh = Fresh(network)
 
     def inputs(self, tokens: Tokens, rows: Int64) -> dict[str, torch.Tensor]:
         """What the network is called with for one micro-batch, as transformers would call it."""
@@ -80,19 +84,38 @@ class Transformer(Classifier):
     @torch.inference_mode()
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
+        return self.logits(tokens, rows).float().cpu().numpy()
+
+    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Logits on the model's device, shape [rows, labels]; with gradients in training."""
+        parts = list(self.alike.parts(tokens, rows))
+        found = torch.cat([self._together(tokens, rows[part]) for part in parts])
+        order = torch.from_numpy(np.argsort(np.concatenate(parts)))
+        return found[order.to(found.device)]
+
+    def _together(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
         inputs = self.inputs(tokens, rows)
         # Without a mask attention is faster; some networks then look for padding ids instead.
         spelt = inputs["input_ids"] == self.tokenizer.pad_id
-        if inputs["attention_mask"].all() and not spelt.any():
+        if inputs["attention_mask"].all() and not (self._masked and spelt.any()):
             del inputs["attention_mask"]
-        return last_token.logits(self.network, inputs).float().cpu().numpy()
+        with self._fresh:
+            return last_token.logits(self.network, inputs)
+
+    def adopt(self, network: Any) -> None:
+        """Answers with another network of the same kind."""
+        self.network, self._fresh = network, Fresh(network)
 
     def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
         """Micro-batches of like lengths; of one length where padding would move a score."""
-        if self._exact:
-            return batching.plan_batches(lengths, budget, stretch=1.0, min_rows=1)
-        return super().cut(lengths, budget, threads)
+        return self.alike.cut(lengths, budget, stretch=1.15, min_rows=32)
 
+    def trial(self) -> Tokens:
+        """Three texts: a short one, one that is longer, and one as long as it is tried."""
+        longest = min(_TRIED, self.tokenizer.max_length)
+        return self.tokenizer(pa.array(["a", "a " * 23, "a " * longest]))
+
+    @torch.inference_mode()
     def try_out(self) -> None:
         """Answers two made-up texts: the longest that it may read, and a short one beside it.
 
@@ -103,21 +126,19 @@ class Transformer(Classifier):
         Raises:
           ValueError: it cannot read as long a text as it says.
         """
-        longest = min(_TRIED, self.tokenizer.max_length)
-        words = self.tokenizer(pa.array(["a", "a " * 23, "a " * longest]))
+        words = self.trial()
         try:
-            together = self.forward(words, np.array([0, 1]))
+            together = self._together(words, np.array([0, 1])).float().cpu().numpy()
             self.forward(words, np.array([2]))
-        except (IndexError, RuntimeError) as error:
+        except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
                 f"expected a network that reads {int(words.lengths[2])} tokens, as its "
                 f"configuration says, found: {reason}; --max_length reads less of a text"
             ) from error
         alone = np.concatenate([self.forward(words, np.array([row])) for row in (0, 1)])
-        self._exact = bool(np.abs(together - alone).max() > _MOVED[self.precision == "bf16"])
-        if self._exact:
-            logger.info("padding moves this model's scores, so texts of one length are batched")
+        moved = bool(np.abs(together - alone).max() > _MOVED[self.precision == "bf16"])
+        self.alike = replace(self.alike, exact=moved or self.alike.exact)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Writes the checkpoint as `transformers` does: config, safetensors, tokenizer."""
@@ -140,6 +161,8 @@ def padded_inputs(
       left: padding goes before a text, and not behind it.
     """
     ids, inside = tokens.padded(rows, pad_id, left=left), tokens.inside(rows, left=left)
+    # A text without tokens is one of padding, whatever stands beside it.
+    inside[~inside.any(axis=1), -1 if left else 0] = True
     inputs = {"input_ids": ids, "attention_mask": inside.astype(np.int64)}
     if segments:
         inputs["token_type_ids"] = tokens.padded_types(rows, left=left)
@@ -185,7 +208,10 @@ def load(tier: TierConfig, compute: Compute) -> Transformer:
         raise ValueError(
             f"{tier.source}: expected a fine-tuned classifier, found no weights for {missing}"
         )
-    return Transformer(network, tokenizer, tier, compute)
+    model = Transformer(network, tokenizer, tier, compute)
+    if not encoder_layers.known(network):
+        model.try_out()
+    return model
 
 
 def to_answer(model: Transformer) -> Transformer | PackedTransformer:
@@ -206,8 +232,7 @@ def to_answer(model: Transformer) -> Transformer | PackedTransformer:
         )
     encoder_layers.shorten(model.network)
     if int8:
-        model.network = packed.quantized(model.network)
-    model.try_out()
+        model.adopt(packed.quantized(model.network))
     return model
 
 
@@ -257,8 +282,7 @@ def _text_tokenizer(network: Any, tokenizer: Any, tier: TierConfig) -> TextToken
     pad_id = network.config.get_text_config().pad_token_id
     if pad_id is None or not 0 <= pad_id < network.get_input_embeddings().weight.shape[0]:
         pad_id = tokenizer.pad_token_id or 0
-    keeps_end = tokenizer.truncation_side == "left"
-    return TextTokenizer(tokenizer.backend_tokenizer, length, pad_id, keeps_end=keeps_end)
+    return TextTokenizer(tokenizer.backend_tokenizer, length, pad_id, tokenizer.truncation_side)
 
 
 def _require_sentencepiece(source: str) -> None:

@@ -62,13 +62,14 @@ class Words:
     Args:
       backend: a tokenizer that `fits`, without truncation.
       max_length: the most tokens that a text may have, special ones included.
+      side: on which a longer text is cut, `right` or `left`.
     """
 
-    def __init__(self, backend: Tokenizer, max_length: int) -> None:
+    def __init__(self, backend: Tokenizer, max_length: int, side: str = "right") -> None:
         specials = _specials(backend)
         if specials is None or not fits(backend):
             raise ValueError("expected a tokenizer that parts texts at spaces, found another")
-        self._backend = backend
+        self._backend, self._side = backend, side
         self._before, self._behind = (np.array(ids, np.int32) for ids in specials)
         self._most = max_length - len(self._before) - len(self._behind)
         self._lock = threading.Lock()
@@ -128,7 +129,8 @@ class Words:
         before, behind = len(self._before), len(self._behind)
         offsets = np.concatenate([[0], np.cumsum(kept + before + behind)])
         ids = np.empty(int(offsets[-1]), np.int32)
-        ids[_ranges(offsets[:-1] + before, kept)] = flat[_ranges(body[:-1], kept)]
+        first = body[:-1] if self._side == "right" else body[1:] - kept
+        ids[_ranges(offsets[:-1] + before, kept)] = flat[_ranges(first, kept)]
         for place, token in enumerate(self._before):
             ids[offsets[:-1] + place] = token
         for place, token in enumerate(self._behind):

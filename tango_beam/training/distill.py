@@ -163,7 +163,7 @@ def pieces_student(teacher: Transformer, config: BiLSTMConfig, seed: int) -> BiL
     network = BiLSTMNetwork(config)
     with torch.no_grad():
         network.embedding.weight.copy_(projected * (EMBEDDING_SPREAD / projected.std()))
-    return BiLSTM(config, network, teacher.tokenizer.plain())
+    return BiLSTM(config, network, teacher.tokenizer.sided())
 
 
 def words_student(

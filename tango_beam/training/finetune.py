@@ -15,7 +15,7 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.local_output import check_local_output
-from tango_beam.models import last_token
+from tango_beam.models import encoder_layers
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
@@ -100,7 +100,10 @@ def start(options: FinetuneOptions, labels: tuple[str, ...]) -> Transformer:
     tokenizer = read_tokenizer(options.encoder)
     if options.drop_unused:
         tokenizer = _without_unused(network, tokenizer)
-    return Transformer(network, tokenizer, TierConfig("", max_length=options.max_length))
+    model = Transformer(network, tokenizer, TierConfig("", max_length=options.max_length))
+    if not encoder_layers.known(network):
+        model.try_out()
+    return model
 
 
 def _refuse_misfits(encoder: str, body: str, mismatched: Iterable[Any]) -> None:
@@ -128,6 +131,8 @@ def _without_unused(network: Any, tokenizer: Any) -> Any:
         tokenizer_object=backend,
         model_max_length=readable_length(network.config, tokenizer),
         model_input_names=tokenizer.model_input_names,
+        truncation_side=tokenizer.truncation_side,
+        split_special_tokens=tokenizer.split_special_tokens,
         **tokenizer.special_tokens_map,
     )
 
@@ -181,7 +186,7 @@ def _loss(
 ) -> torch.Tensor:
     bf16 = options.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        logits = last_token.logits(model.network, model.inputs(tokens, rows))
+        logits = model.logits(tokens, rows)
     if goal.is_floating_point():
         return functional.mse_loss(logits.float(), goal)
     return functional.cross_entropy(logits.float(), goal, label_smoothing=options.smoothing)

@@ -43,10 +43,14 @@ OTHERS = {
     "GPT2": {},
     "Qwen2": {"num_key_value_heads": 2},
     "Llama": {"num_key_value_heads": 2},
+    "Mistral": {"num_key_value_heads": 2, "sliding_window": 32},
+    "Gemma": {"num_key_value_heads": 2, "head_dim": 8},
+    "RemBert": {"input_embedding_size": 16},
+    "MobileBert": {"embedding_size": 16, "intra_bottleneck_size": 32},
     "Longformer": {"attention_window": [16, 16]},
     "Bart": {},
     "T5": {"d_kv": 8, "decoder_start_token_id": 0},
-    "BigBird": {"attention_type": "original_full"},
+    "BigBird": {"block_size": 8, "num_random_blocks": 2},
     "Funnel": {"block_sizes": [1, 1], "d_head": 8},
     "XLNet": {},
     "SqueezeBert": {
@@ -81,9 +85,15 @@ def words(rng, count):
 def texts(special):
     """Texts of 1 to 600 tokens, an empty one, and some that spell special tokens."""
     rng = np.random.default_rng(5)
-    lengths = np.concatenate([[0, 1, 600], rng.integers(1, 40, 130), rng.integers(40, 600, 62)])
+    lengths = np.concatenate([[0, 1, 600], rng.integers(1, 40, 129), rng.integers(40, 600, 62)])
     made = [words(rng, count) for count in lengths]
-    return [*made, *(text.format(**dict(special)) for text in SPELT)][-TEXTS:]
+    for number in range(0, len(made), 4):
+        spelt = [
+            *made[number].split(),
+            *rng.choice([token for _, token in special], 1 + number % 3),
+        ]
+        made[number] = " ".join(rng.permutation(spelt))
+    return ["", *made, *(text.format(**dict(special)) for text in SPELT)][-TEXTS:]
 
 
 def tokenizer(family, **changes):
@@ -101,7 +111,7 @@ def tokenizer(family, **changes):
         two = f"{cls} $A {sep} {sep} $B {sep}"
     elif family in ("GPT2", "Qwen2"):
         single, two = "$A", "$A $B"
-    elif family in ("Llama", "OPT"):
+    elif family in ("Llama", "Mistral", "Gemma", "OPT"):
         single, two = f"{cls} $A", f"{cls} $A {cls} $B"
     elif family == "T5":
         single, two = f"$A {sep}", f"$A {sep} $B {sep}"
@@ -118,6 +128,8 @@ def tokenizer(family, **changes):
         "GPT2",
         "Qwen2",
         "Llama",
+        "Mistral",
+        "Gemma",
         "OPT",
         "T5",
         "XLM",
@@ -152,6 +164,7 @@ def checkpoint(folder, family, *, pad=0, positions=POSITIONS, **changes):
     for name, weight in network.named_parameters():
         if weight.ndim > 1:
             noise = torch.randn(weight.shape, generator=generator)
+            # Padding's own row as well: what looks at it must be seen to.
             weight.data = noise * (
                 0.5 if "embed" in name or "wpe" in name else weight.shape[-1] ** -0.5
             )
@@ -162,6 +175,9 @@ def checkpoint(folder, family, *, pad=0, positions=POSITIONS, **changes):
 
 def answered(theirs, row):
     """What the pipeline says of one row, None where it fails."""
+    if hasattr(theirs.model.base_model, "set_attention_type"):
+        # BigBird leaves sparse attention for good at the first short text.
+        theirs.model.base_model.set_attention_type("block_sparse")
     try:
         return {one["label"]: one["score"] for one in theirs([row], truncation=True)[0]}
     except RuntimeError:
@@ -229,9 +245,10 @@ def test_without_a_padding_id(tmp_path, family):
     assert worst(tmp_path, texts(special)[::3]) < 1e-4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", sorted({*PACKED, *OTHERS} - NEED_PADDING))
-def test_a_padding_id_that_is_not_the_tokenizers(tmp_path, family):
-    """The network's is that of a word, the tokenizer's another."""
+@pytest.mark.parametrize("family", CASES)
+def test_with_a_padding_id_that_is_not_the_tokenizers(tmp_path, family):
+    """A word's own: it stands in most texts, behind some of them."""
     special = checkpoint(tmp_path, family, pad=9)
-    assert worst(tmp_path, texts(special)[::3]) < 1e-4
+    first = texts(special)[::3]
+    assert worst(tmp_path, first) < 1e-4
+    assert worst(tmp_path, first, first[::-1]) < 1e-4

@@ -49,6 +49,47 @@ def changed(folder, name, **changes):
     path.write_text(json.dumps({key: value for key, value in stored.items() if value != "gone"}))
 
 
+SETTINGS = {
+    "cut on the left": ({"truncation_side": "left"}, {}),
+    "cut on the left, says tokenizer.json": (
+        {"truncation_side": "gone"},
+        {
+            "truncation": {
+                "direction": "Left",
+                "max_length": 9,
+                "strategy": "LongestFirst",
+                "stride": 0,
+            }
+        },
+    ),
+    "no segments": ({"model_input_names": ["input_ids", "attention_mask"]}, {}),
+    "no word on segments": ({"model_input_names": "gone"}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_texts_are_read_as_the_tokenizer_is_set(kind, bert, tmp_path, rng):
+    folder = shutil.copytree(bert, tmp_path / "other")
+    for name, changes in zip(
+        ("tokenizer_config.json", "tokenizer.json"), SETTINGS[kind], strict=True
+    ):
+        changed(folder, name, **changes)
+    ours, theirs = both(folder, max_length=20)
+    assert ours is not None
+    assert ours.vocabulary == theirs.vocabulary
+    texts = pa.array([tiny.sentence(rng, 40) for _ in range(30)])
+    rows = np.arange(len(texts))
+    before = family.load(TierConfig(str(bert), max_length=20), Compute("cpu", "fp32"))
+    moved = []
+    for pairs in (None, texts[::-1]):
+        tokens, again = ours.tokenize(texts, pairs), theirs.tokenize(texts, pairs)
+        found = ours.forward(tokens, rows)
+        assert (found == theirs.forward(again, rows)).all()
+        moved.append(np.abs(found - before.forward(before.tokenize(texts, pairs), rows)).max())
+    assert moved[1] > 1e-3
+    assert (moved[0] > 1e-3) == ("left" in kind)
+
+
 OTHERS = {
     "activation": ("config.json", {"hidden_act": "silu"}),
     "a key that is not known": ("config.json", {"quantization_config": {}}),
@@ -62,7 +103,6 @@ OTHERS = {
     "another class": ("tokenizer_config.json", {"tokenizer_class": "BertTokenizer"}),
     "a special token that is not there": ("tokenizer_config.json", {"mask_token": "<mask>"}),
     "more special tokens": ("tokenizer_config.json", {"extra_special_tokens": ["<x>"]}),
-    "cut on the left": ("tokenizer_config.json", {"truncation_side": "left"}),
     "no limit": ("tokenizer_config.json", {"model_max_length": "gone"}),
 }
 

@@ -13,6 +13,7 @@ from tango_beam.cascade_directory import load_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models import onnx
 from tests import jobs, tiny
+from tests.models import test_against_transformers as table
 from tests.models.test_packed import FAMILIES, checkpoint
 
 pytest.importorskip("onnxruntime")
@@ -55,6 +56,30 @@ def test_int8_is_computed_as_such_and_answers_nearly_as_fp32(bert, rng):
     found, full = outputs(ours, tokens), outputs(theirs, tokens)
     assert 0 < np.abs(found - full).mean() < 0.2 * full.std()
     assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
+
+
+OTHERS = ["Electra", "MPNet", "ConvBert", "XLNet", "Bart", "DebertaV2", "GPT2", "Qwen2", "Llama"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "pad"),
+    [*((family, 0) for family in OTHERS), *((family, None) for family in OTHERS[-3:])],
+)
+def test_families_that_are_not_packed_answer_as_torch_does(family, pad, tmp_path, rng):
+    table.checkpoint(tmp_path, family, pad=pad)
+    theirs, ours = tiny.load(tmp_path), tiny.load(tmp_path, precision="fp32", backend="onnx")
+    given = pa.array(["good [PAD] film </s> </s>", *(tiny.sentence(rng, 40) for _ in range(30))])
+    tokens = ours.tokenize(given)
+    np.testing.assert_allclose(outputs(ours, tokens), outputs(theirs, tokens), atol=5e-5)
+    pairs = ours.tokenize(given, given[::-1])
+    np.testing.assert_allclose(outputs(ours, pairs), outputs(theirs, pairs), atol=5e-5)
+
+
+def test_an_export_that_fits_one_shape_only_is_refused(tmp_path):
+    table.checkpoint(tmp_path, "BigBird")
+    with pytest.raises(ValueError, match="expected an export to ONNX that answers as torch does"):
+        tiny.load(tmp_path, precision="fp32", backend="onnx")
 
 
 def test_a_bilstm_is_refused_by_name(lstm):

@@ -6,8 +6,13 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from pipelines import classify, distill, finetune
+from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.training import distill as distillation
+from tango_beam.training import finetune as finetuning
+from tango_beam.training.options import FinetuneOptions
 from tests import jobs, tiny
 from tests.models.test_against_transformers import checkpoint
 
@@ -65,3 +70,38 @@ def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert):
     found, _, manifest = jobs.read_output(tmp_path / "out")
     assert manifest["rows"]["dead"] == 0
     assert {row["prediction"] for row in found} <= {"same", "other"}
+
+
+@pytest.mark.parametrize("settings", [{"truncation_side": "left"}, {"split_special_tokens": True}])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_student_reads_texts_as_its_teacher_does(settings, own, tmp_path):
+    teacher = tmp_path / "teacher"
+    checkpoint(teacher, "Bert", **settings)
+    model = tiny.to_train(teacher, max_length=12)
+    shape = BiLSTMConfig(model.labels, embedding_size=8, hidden_size=8, max_length=12)
+    student = distillation.pieces_student(model, shape, 0)
+    student.save(tmp_path / "student", tokenizer=own)
+    shared = {} if own else {"tokenizer": str(teacher)}
+    again = tiny.load(tmp_path / "student", max_length=12, **shared)
+    texts = pa.array(["good [SEP] film " * 30, "a [PAD]"])
+    expected = model.tokenize(texts)
+    for one in (student, again):
+        assert one.vocabulary == model.vocabulary
+        assert one.tokenize(texts).ids.tolist() == expected.ids.tolist()
+    plain = tmp_path / "plain"
+    checkpoint(plain, "Bert")
+    before = tiny.load(plain, max_length=12).tokenize(texts)
+    assert before.ids.tolist() != expected.ids.tolist()
+    tuned = finetuning._without_unused(model.network, model.backend)
+    assert tuned.truncation_side == model.backend.truncation_side
+    assert tuned.split_special_tokens == model.backend.split_special_tokens
+
+
+def test_a_network_that_reads_padding_is_trained_on_what_it_is_scored_on(tmp_path):
+    checkpoint(tmp_path, "ConvBert")
+    model = tiny.to_train(tmp_path)
+    tokens = model.tokenize(pa.array(["good film", "a", "a very dull plot " * 5]))
+    alone = tiny.one_at_a_time(model, tokens)
+    options = FinetuneOptions(train="", output="", encoder="", precision="fp32")
+    goal = torch.from_numpy(alone)
+    assert float(finetuning._loss(model, tokens, np.arange(3), goal, options).detach()) < 1e-7
