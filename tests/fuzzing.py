@@ -176,8 +176,8 @@ def damaged_lines(inputs: Path, files: int, rng) -> dict[str, bytes]:
 def fuzz_lines(work: Path, cascade: str, files: int, rng) -> list[str]:
     """Damaged JSONL under a stated schema."""
     inputs = work / "lines"
-    (work / "schema.json").write_text(json.dumps(SCHEMA))
     written = damaged_lines(inputs, files, rng)
+    (work / "schema.json").write_text(json.dumps(SCHEMA))
     code, said = run(inputs, work / "out", cascade, "--schema", str(work / "schema.json"))
     if code:
         return [f"exit code {code}: {said[-300:]}"]
