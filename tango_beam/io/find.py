@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from tango_beam.errors import RefusedError
-from tango_beam.io import compression, json_array, paths
+from tango_beam.io import compression, json_array, json_objects, paths
 from tango_beam.io.files import JSONL, PARQUET, InputFile
-from tango_beam.io.first_bytes import Look, look
+from tango_beam.io.first_bytes import HEAD_BYTES, Look, look
 from tango_beam.io.paths import Match, Way
 
 AUTO, MIXED, JSON = "auto", "mixed", "json"
@@ -225,6 +225,22 @@ def _described(one: _Candidate, texts: Sequence[str]) -> InputFile:
     )
 
 
+def _is_torn_line(seen: Look) -> bool:
+    """Whether what begins like an object over several lines is a damaged line ahead of others."""
+    whole = not seen.compression and len(seen.head) < HEAD_BYTES
+    if whole and not _is_object(seen.head):
+        return True
+    behind = [line for line in seen.head.split(b"\n")[1:-1] if line.strip()]
+    return sum(map(_is_object, behind)) * 2 > len(behind)
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return bool(json_objects.load_object(data))
+    except json_objects.LineError:
+        return False
+
+
 def _refuse_objects(one: _Candidate, texts: Sequence[str]) -> None:
     """Refuses a file that is one object of JSON with all rows in it, or a row over many lines."""
     seen, path = one.look, one.match.path
@@ -234,7 +250,7 @@ def _refuse_objects(one: _Candidate, texts: Sequence[str]) -> None:
         roots = [text.split(".")[0] for text in texts]
         if any(f'"{root}"'.encode() in inside[1] or root == inside[0] for root in roots):
             return
-    elif seen.shape != json_array.OBJECT:
+    elif seen.shape != json_array.OBJECT or _is_torn_line(seen):
         return
     elif not inside:
         raise RefusedError(

@@ -393,3 +393,12 @@ def test_rows_of_mixed_formats_have_one_schema(tmp_path):
     assert len(inspect(tmp_path, input_format="mixed", limit=3).files) == 2
     with pytest.raises(RefusedError, match="--columns q: no such column"):
         inspect(tmp_path, input_format="mixed", columns=["q"])
+
+
+@pytest.mark.parametrize("torn", [b'{"text": "a", {', b'{"text": ["a",', b'{"id": 1, "text": {'])
+def test_a_first_line_that_is_torn_makes_no_document_of_a_file_of_lines(tmp_path, torn):
+    for end, pack in {"": bytes, **PACKS}.items():
+        path = put_as(tmp_path, f"a.jsonl{end}", pack(torn + b"\n" + LINES))
+        given = inspect(path)
+        dead = [piece.dead.num_rows for piece in SliceReader(given).read_all() if piece.dead]
+        assert ids(given) == [0, 1, 2, 3] and sum(dead) == 1
