@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,10 +23,11 @@ import pyarrow.csv
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io.files import Bytes, InputFile, uncompressed_bytes
-from tango_beam.io.format import Asked, BadLine, Format, Found, RawRows, Source, broken
+from tango_beam.io.format import Asked, BadLine, Format, Found, RawRows, broken
 from tango_beam.io.lines import COMPRESSED_READ_BYTES
 from tango_beam.io.planned import ROWS, Input, PlannedFile, Slice
 from tango_beam.io.rows import RowBlock, RowStream
+from tango_beam.io.stream_source import StreamSource
 from tango_beam.io.unify import unify
 
 _SAMPLE_BYTES = 1 << 18
@@ -192,54 +193,31 @@ def _schema(names: dict[str, tuple[str, ...]], asked: Asked) -> tuple[pa.Schema,
     return unify(schemas, option=asked.option)
 
 
-class DelimitedSource(Source):
+class DelimitedSource(StreamSource[RowStream]):
     """Reads rows; a file is kept open from one checkpoint to the next."""
 
     def __init__(self, given: Input) -> None:
-        self._input = given
-        self._stream: RowStream | None = None
-        # The open stream's file, and the one row at which a checkpoint may begin to use it.
-        self._file, self._next = -1, -1
+        super().__init__(given)
         self._names: tuple[str, ...] = ()
 
-    def stream(self, piece: Slice, index: int) -> Iterator[RawRows]:
-        planned = self._input.files[piece.file]
-        most = max(1, self._input.checkpoint_bytes // (planned.row_bytes or 1))
-        start, stop = index * most, (index + 1) * most
-        stop = stop if piece.stop is None else min(stop, piece.stop)
-        stream = self._continue(piece.file, start)
-        # While the checkpoint is not read whole, no other may use the stream, nor this one again.
-        self._next = -1
-        taken_in = stream.stored
-        for block in stream.blocks(stop):
-            weight, taken_in = stream.stored - taken_in, stream.stored
-            yield self._read(block, planned, weight)
-        self._next = stop
+    def _grid(self, file: int) -> int:
+        row_bytes = self._input.files[file].row_bytes or 1
+        return max(1, self._input.checkpoint_bytes // row_bytes)
 
-    def _continue(self, file: int, start: int) -> RowStream:
-        if self._stream is None or (self._file, self._next) != (file, start):
-            self.close()
-            planned = self._input.files[file]
-            assert planned.separator
-            reads = COMPRESSED_READ_BYTES
-            self._stream = RowStream(Bytes(planned.file), planned.separator, reads)
-            self._file = file
-            header = self._stream.header() or b""
-            self._names = _names(header, planned.separator, planned.file.path)
-            self._stream.skip_to(start)
-        return self._stream
-
-    def stream_ended(self, piece: Slice) -> bool:
-        stream = self._stream
-        if stream is None or self._file != piece.file:
-            return True  # it broke, and is not read any further
+    def _open(self, file: int) -> RowStream:
+        planned = self._input.files[file]
+        assert planned.separator
+        stream = RowStream(Bytes(planned.file), planned.separator, COMPRESSED_READ_BYTES)
         try:
-            ended = (piece.stop is not None and stream.number >= piece.stop) or stream.at_end
+            header = stream.header() or b""
         except OSError:
-            return False  # the next checkpoint meets the break and deals with it
-        if ended:
-            self.close()
-        return ended
+            stream.close()
+            raise
+        self._names = _names(header, planned.separator, planned.file.path)
+        return stream
+
+    def _place(self, stream: RowStream) -> int:
+        return stream.number
 
     def missing(self, piece: Slice, rows: int) -> tuple[Int64, dict[str, Any]]:
         entry = {
@@ -249,15 +227,11 @@ class DelimitedSource(Source):
         self.close()
         return np.zeros(0, np.int64), entry
 
-    def close(self) -> None:
-        if self._stream:
-            self._stream.close()
-        self._stream, self._file, self._next = None, -1, -1
-
-    def _read(self, block: RowBlock, planned: PlannedFile, weight: int) -> RawRows:
-        assert planned.separator
+    def _read(self, block: RowBlock, file: int, weight: int) -> RawRows:
+        separator = self._input.files[file].separator
+        assert separator
         schema = self._input.schema
-        strings, rows, bad = parse(block, self._names, schema.names, planned.separator)
+        strings, rows, bad = parse(block, self._names, schema.names, separator)
         columns: list[pa.Array] = []
         wrong: dict[int, str] = {}
         for field in schema:

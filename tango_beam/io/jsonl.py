@@ -13,8 +13,8 @@ from tango_beam import record_columns
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io import json_objects, jsonl_columns, jsonl_rows
-from tango_beam.io.files import Bytes, InputFile
-from tango_beam.io.format import Asked, BadLine, Format, Found, RawRows, Source, broken
+from tango_beam.io.files import Bytes, InputFile, uncompressed_bytes
+from tango_beam.io.format import Asked, BadLine, Format, Found, RawRows, broken
 from tango_beam.io.json_objects import BOM, LineError
 from tango_beam.io.jsonl_misfits import Parsed
 from tango_beam.io.jsonl_own import OwnLines
@@ -26,6 +26,7 @@ from tango_beam.io.lines import (
     LineStream,
 )
 from tango_beam.io.planned import Input, PlannedFile, Slice, cuts
+from tango_beam.io.stream_source import StreamSource
 from tango_beam.io.unify import conform
 
 SAMPLE_ROWS = 10_000
@@ -78,7 +79,7 @@ class JsonLines(Format):
             looked, lines = looked + end, lines + count
             if lines >= SAMPLE_ROWS:
                 break
-        sizes = [planned.stop or _plain_bytes(planned.file) for planned in files]
+        sizes = [planned.stop or uncompressed_bytes(planned.file) for planned in files]
         return sum(sizes) * lines / max(1.0, looked)
 
     def open(self, given: Input) -> JsonLinesSource:
@@ -135,27 +136,13 @@ def _offset_of_line(file: InputFile, count: int) -> tuple[int, int]:
     return end + 1, rows
 
 
-def _plain_bytes(file: InputFile) -> float:
-    """Uncompressed size; of a compressed file, a guess from its beginning."""
-    if not file.compression:
-        return file.size
-    try:
-        source = Bytes(file)
-        try:
-            read = len(source.read(COMPRESSED_READ_BYTES))
-            return file.size * read / max(1, source.stored())
-        finally:
-            source.close()
-    except (OSError, pa.ArrowException):
-        return file.size  # the reader meets the break too, and deals with it as it is told to
-
-
-class JsonLinesSource(Source):
+class JsonLinesSource(StreamSource[LineStream]):
     """Reads lines; a compressed file is kept open from one checkpoint to the next."""
 
     def __init__(self, given: Input) -> None:
+        super().__init__(given)
         assert given.lines
-        self._input, self._lines = given, given.lines
+        self._lines = given.lines
         typed = {field.name: field.type for field in self._lines.typed}
         names = {*typed, *self._lines.as_json, self._lines.extra}
         self._schema = pa.schema(
@@ -163,9 +150,6 @@ class JsonLinesSource(Source):
         )
         own = self._lines.own
         self._own = OwnLines(self._lines, given.text_columns) if own else None
-        self._stream: LineStream | None = None
-        # The open stream's file, and the one offset at which a checkpoint may begin to use it.
-        self._file, self._next = -1, -1
 
     def rows(self, piece: Slice) -> Iterator[RawRows]:
         file = self._input.files[piece.file].file
@@ -177,42 +161,18 @@ class JsonLinesSource(Source):
             if piece.start:
                 stream.skip_line()
             for block in stream.blocks(piece.stop):
-                yield self._read(block, max(len(block.data), block.line_bytes))
+                yield self._read(block, piece.file, max(len(block.data), block.line_bytes))
         finally:
             stream.close()
 
-    def stream(self, piece: Slice, index: int) -> Iterator[RawRows]:
-        start, stop = (number * self._input.checkpoint_bytes for number in (index, index + 1))
-        stop = stop if piece.stop is None else min(stop, piece.stop)
-        stream = self._continue(piece.file, start)
-        # While the checkpoint is not read whole, no other may use the stream, nor this one again.
-        self._next = -1
-        taken_in = stream.stored
-        for block in stream.blocks(stop):
-            # Nobody knows the uncompressed length, so progress counts the bytes as stored.
-            weight, taken_in = stream.stored - taken_in, stream.stored
-            yield self._read(block, weight)
-        self._next = stop
+    def _grid(self, file: int) -> int:
+        return self._input.checkpoint_bytes
 
-    def _continue(self, file: int, start: int) -> LineStream:
-        if self._stream is None or (self._file, self._next) != (file, start):
-            self.close()
-            bytes_ = Bytes(self._input.files[file].file)
-            self._stream, self._file = LineStream(bytes_, 0, COMPRESSED_READ_BYTES), file
-            self._stream.skip_to(start)
-        return self._stream
+    def _open(self, file: int) -> LineStream:
+        return LineStream(Bytes(self._input.files[file].file), 0, COMPRESSED_READ_BYTES)
 
-    def stream_ended(self, piece: Slice) -> bool:
-        stream = self._stream
-        if stream is None or self._file != piece.file:
-            return True  # it broke, and is not read any further
-        try:
-            ended = stream.at_end or (piece.stop is not None and stream.offset >= piece.stop)
-        except OSError:
-            return False  # the next checkpoint meets the break and deals with it
-        if ended:
-            self.close()
-        return ended
+    def _place(self, stream: LineStream) -> int:
+        return stream.offset
 
     def missing(self, piece: Slice, rows: int) -> tuple[Int64, dict[str, Any]]:
         entry = {
@@ -223,12 +183,7 @@ class JsonLinesSource(Source):
         self.close()
         return np.zeros(0, np.int64), entry
 
-    def close(self) -> None:
-        if self._stream:
-            self._stream.close()
-        self._stream, self._file, self._next = None, -1, -1
-
-    def _read(self, block: Block, weight: int) -> RawRows:
+    def _read(self, block: Block, file: int, weight: int) -> RawRows:
         parsed = self._parse(block)
 
         def raw(rows: Int64) -> pa.Array:

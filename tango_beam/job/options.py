@@ -23,13 +23,14 @@ class ClassifyOptions(TierOptions, InputOptions):
         "pass only these columns through (the texts always)", None, metavar="A,B", separator=","
     )
     schema: str | None = _reading(
-        'JSONL: {"column": "type"}; read off the first 10,000 rows by default',
+        'JSON and CSV: {"column": "type"}; by default JSON goes by its first 10,000 rows, and the '
+        "columns of a CSV are strings",
         None,
         metavar="FILE",
         resumed="spelled",
     )
     unknown_keys: Literal["keep", "drop", "dead"] = _reading(
-        "JSONL: what becomes of keys that no column bears and of values that their column cannot "
+        "JSON: what becomes of keys that no column bears and of values that their column cannot "
         "hold: keep puts them into a column _extra, as JSON; dead makes the row a dead letter",
         "keep",
     )
