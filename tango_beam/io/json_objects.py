@@ -46,10 +46,10 @@ def split(data: bytes) -> tuple[Int64, list[bytes]]:
     starts = line_starts(data)
     if not lines[-1]:
         lines.pop()
-    filled = [number for number, line in enumerate(lines) if line.strip(_BLANK)]
-    if len(filled) < len(lines):
+    if b"" in lines or any(map(bytes.isspace, lines)):
+        filled = [number for number, line in enumerate(lines) if line.strip(_BLANK)]
         lines, starts = [lines[number] for number in filled], starts[filled]
-    return starts, [line.rstrip(b"\r") for line in lines]
+    return starts, [line.rstrip(b"\r") for line in lines] if b"\r" in data else lines
 
 
 def members(line: bytes) -> tuple[Mapping[str, Any], list[tuple[str, Any]]]:
@@ -150,7 +150,7 @@ def join(pairs: Sequence[tuple[str, Any]]) -> bytes:
 
 def add_members(line: bytes, more: bytes) -> bytes:
     """A line's object, as it stands, with the members of another behind its own."""
-    return line.rstrip(_BLANK)[:-1] + b"," + more[1:]
+    return b"".join((line.rstrip(_BLANK)[:-1], b",", more[1:]))
 
 
 def at(value: Any, steps: Sequence[str]) -> Any:

@@ -47,6 +47,9 @@ class OwnLines:
         if offset == 0 and data.startswith(BOM):
             data, offset = data[len(BOM) :], len(BOM)
         starts, lines = json_objects.split(data)
+        at_once = self._quick.at_once(data, lines) if self._quick else None
+        if at_once is not None:
+            return Parsed(_batch(lines, at_once), starts + offset, [])
         quick = self._quick.of_block(data, len(lines)) if self._quick else _slowly
         kept: list[int] = []
         out: list[bytes] = []
@@ -102,7 +105,7 @@ class _Quick:
 
     def __init__(self, texts: tuple[str, ...], reserved: Sequence[str]) -> None:
         self._keys = [json_objects.dump(text) for text in texts]
-        names = [f"text{number}" for number in range(len(texts))]
+        self._names = names = [f"text{number}" for number in range(len(texts))]
         others = {f"reserved{number}": name for number, name in enumerate(reserved)}
         never: Any = Literal["\0"]  # so that a line with a reserved key does not decode
         line = msgspec.defstruct(
@@ -112,6 +115,17 @@ class _Quick:
         )
         self._decode = msgspec.json.Decoder(line).decode
         self._texts = attrgetter(*names) if len(names) > 1 else lambda row: (row.text0,)
+
+    def at_once(self, data: bytes, lines: list[bytes]) -> list[list[str]] | None:
+        """The texts of a block's lines, a column each; None where a line needs a closer look."""
+        try:
+            data.isascii() or data.decode()
+            rows = list(map(self._decode, lines))
+        except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
+            return None
+        if any(data.count(key) != len(lines) for key in self._keys):
+            return None  # a key may stand twice, and msgspec takes the last
+        return [list(map(attrgetter(name), rows)) for name in self._names]
 
     def of_block(self, data: bytes, lines: int) -> Callable[[bytes], Sequence[str] | None]:
         """Gives a line's texts, or None, for the lines of a block.
@@ -138,7 +152,7 @@ class _Quick:
             return None
 
 
-def _batch(lines: list[bytes], texts: Sequence[list[str | None]]) -> pa.RecordBatch:
+def _batch(lines: list[bytes], texts: Sequence[Sequence[str | None]]) -> pa.RecordBatch:
     columns = {record_columns.LINE: pa.array(lines, pa.binary())}
     for hidden, values in zip(record_columns.TEXTS, texts, strict=False):
         columns[hidden] = pa.array(values, pa.string())
