@@ -13,7 +13,7 @@ from pathlib import Path
 from tango_beam.json_record import JsonRecord
 
 KERNELS = "128"
-KERNELS_OF_A_THREAD = "64"
+KERNELS_OF_A_THREAD = "128"
 _PACKAGES = ("tango-beam", "apache-beam", "pyarrow", "torch", "transformers", "tokenizers")
 _INT8_INSTRUCTIONS = {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 # Instructions that add products of uint8 and int8 up in 32 bits.
