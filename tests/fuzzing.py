@@ -96,6 +96,16 @@ def is_answerable(line: bytes) -> bool:
         return False
 
 
+def is_document(data: bytes) -> bool:
+    """Whether a file is one object over several lines, which a run refuses with the way out."""
+    if b"\n" not in data.strip():
+        return False
+    try:
+        return isinstance(json.loads(data.removeprefix(codecs.BOM_UTF8).decode()), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def expected_of_lines(data: bytes) -> tuple[int, int]:
     """Answerable and dead lines; blank ones, and a mark of the byte order, are no rows."""
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -167,7 +177,9 @@ def damaged_lines(inputs: Path, files: int, rng) -> dict[str, bytes]:
     written = {}
     for number in range(files):
         rows = [json.dumps(row).encode() for row in clean(rng, int(rng.integers(1, 9)))]
-        written[f"f{number:05d}.jsonl"] = damage(b"\n".join(rows) + b"\n", rng)
+        damaged = damage(b"\n".join(rows) + b"\n", rng)
+        if not is_document(damaged):
+            written[f"f{number:05d}.jsonl"] = damaged
     for name, data in written.items():
         (inputs / name).write_bytes(data)
     return written

@@ -148,11 +148,6 @@ def join(pairs: Sequence[tuple[str, Any]]) -> bytes:
     return b"{" + b",".join(dump(key) + b":" + bytes(raw) for key, raw in pairs) + b"}"
 
 
-def add_members(line: bytes, more: bytes) -> bytes:
-    """A line's object, as it stands, with the members of another behind its own."""
-    return b"".join((line.rstrip(_BLANK)[:-1], b",", more[1:]))
-
-
 def at(value: Any, steps: Sequence[str]) -> Any:
     """What a path leads to inside a value; None where it leads nowhere."""
     for step in steps:

@@ -27,6 +27,11 @@ def dump_rows(batch: pa.RecordBatch) -> list[bytes]:
     return [orjson.dumps(row, default=_word) for row in plain.to_pylist()]
 
 
+def dump_values(column: pa.Array) -> list[bytes]:
+    """The values of a column, each as JSON."""
+    return [orjson.dumps(value, default=_word) for value in _plain(column).to_pylist()]
+
+
 def _word(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

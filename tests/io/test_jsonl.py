@@ -14,6 +14,7 @@ from tango_beam import record_columns, text_columns
 from tango_beam.errors import RefusedError
 from tango_beam.io import json_objects, jsonl_columns, jsonl_own, jsonl_rows
 from tango_beam.io.format import Asked
+from tango_beam.io.json_members import add_columns
 from tango_beam.io.planned import LineColumns
 from tango_beam.record_columns import OutputColumns
 
@@ -300,7 +301,9 @@ def test_a_line_of_ones_own_is_not_touched(line):
         assert not parsed.bad
         assert parsed.batch.column(record_columns.TEXTS[0]).to_pylist() == texts
         assert parsed.batch.column(record_columns.LINE).to_pylist()[-1] == line
-    out = json_objects.add_members(line, b'{"prediction":"x"}')
+    last = parsed.batch.column(record_columns.LINE).slice(1)
+    added = pa.RecordBatch.from_pydict({"prediction": pa.array(["x"])})
+    out = bytes(add_columns(last, added)).removesuffix(b"\n")
     assert out.startswith(line.rstrip()[:-1]) and out.endswith(b',"prediction":"x"}')
     assert json.loads(out)["prediction"] == "x"
 
