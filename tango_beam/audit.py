@@ -18,7 +18,6 @@ from tango_beam.arrays import Bool
 
 # The texts' own columns may bear the name of another column here.
 _TEXTS = ("text", "text_pair")
-_ANSWER = ("prediction", "confidence", "tier", "truncated")
 
 
 def is_drawn(batch: pa.RecordBatch, rate: float) -> Bool:
@@ -58,8 +57,7 @@ def hold(
       mine: rows that this tier accepts and that were drawn, shape [rows].
       earlier: rows that carry an answer already, shape [rows].
     """
-    names = [name for name in (*_ANSWER, "scores") if name in answer]
-    made = pa.StructArray.from_arrays([answer[name] for name in names], names, mask=pa.array(~mine))
+    made = pa.StructArray.from_arrays([*answer.values()], [*answer], mask=pa.array(~mine))
     if not earlier.any():
         return made
     own = np.arange(len(made))
@@ -101,13 +99,13 @@ def audit_rows(
             "confidence": simple.field("confidence"),
             "last_tier_prediction": second,
             "last_tier_confidence": last.field("confidence"),
-            "agrees": pa.compute.equal(first, second),
+            "agrees": last.field("agrees"),
         }
     )
 
 
-def audit_schema(text_columns: Sequence[str]) -> pa.Schema:
-    """Schema of `audit_rows`."""
+def audit_schema(text_columns: Sequence[str], prediction: pa.DataType) -> pa.Schema:
+    """Schema of `audit_rows`, for predictions of a type."""
     return pa.schema(
         [
             ("file", pa.string()),
@@ -115,9 +113,9 @@ def audit_schema(text_columns: Sequence[str]) -> pa.Schema:
             ("row", pa.int64()),
             *((name, pa.string()) for name in _TEXTS[: len(text_columns)]),
             ("tier", pa.int8()),
-            ("prediction", pa.string()),
+            ("prediction", prediction),
             ("confidence", pa.float32()),
-            ("last_tier_prediction", pa.string()),
+            ("last_tier_prediction", prediction),
             ("last_tier_confidence", pa.float32()),
             ("agrees", pa.bool_()),
         ]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam import audit, batching, record_columns
-from tango_beam.answers import Answers, Decoder
+from tango_beam.answers import Answers, Decoder, LabelDecoder
 from tango_beam.arrays import Bool, Int64
 from tango_beam.models.tokens import Tokens
 from tango_beam.record_columns import OutputColumns
@@ -35,7 +35,7 @@ class TierRole:
     first_threshold: float
     cascade: str
     columns: OutputColumns = OutputColumns()  # noqa: RUF009 - frozen
-    decoder: Decoder = Decoder()  # noqa: RUF009 - frozen
+    decoder: Decoder = LabelDecoder()  # noqa: RUF009 - frozen
     next_vocabulary: str | None = None
     audit_rate: float = 0.0
 
@@ -99,16 +99,16 @@ class ScoredRows:
             return None
         keep = pa.array(chosen)
         rows, answer = self.rows.take(keep), self._answer(keep)
-        checked = _audited(rows, answer["prediction"], answer["confidence"], self.role)
+        checked = _audited(rows, answer, self.role)
         if not lost.num_rows:
             checked = [record_columns.append(part, self._costs(keep)) for part in checked]
-        nobody = pa.nulls(lost.num_rows, pa.string()), pa.nulls(lost.num_rows, pa.float32())
-        return batching.join([*checked, *_audited(lost, *nobody, self.role)])
+        nobody = {name: pa.nulls(lost.num_rows, answer[name].type) for name in answer}
+        return batching.join([*checked, *_audited(lost, nobody, self.role)])
 
     def _answer(self, keep: pa.Array) -> dict[str, pa.Array]:
         """What this tier says of some rows, by the names of the output's columns."""
         answer = {
-            "prediction": self.answers.predictions.take(keep),
+            **{name: column.take(keep) for name, column in self.answers.columns().items()},
             "confidence": pa.array(self.answers.confidences).take(keep),
             "tier": record_columns.constant(self.role.number, len(keep), pa.int8()),
             "truncated": pa.array(self.tokens.truncated).take(keep),
@@ -153,7 +153,7 @@ class Failures:
         held = audit.is_held(self.batch)
         rows = [row for row in sorted(self.errors) if not held[row]]
         failed = self.batch.take(pa.array(rows, pa.int64()))
-        added = [role.columns.prefix + name for name in record_columns.ANSWER_NAMES]
+        added = role.columns.added().names
         working = (record_columns.TOKENS, record_columns.COST, record_columns.HELD_ANSWER)
         names = [name for name in failed.schema.names if name not in added]
         stage = record_columns.constant(f"tier {role.number}", len(rows), pa.string())
@@ -170,12 +170,15 @@ class Failures:
 
 
 def _audited(
-    rows: pa.RecordBatch, prediction: pa.Array, confidence: pa.Array, role: TierRole
+    rows: pa.RecordBatch, last_answer: dict[str, pa.Array], role: TierRole
 ) -> list[pa.RecordBatch]:
     if not rows.num_rows:
         return []
-    columns = _contract(rows, audit.held_answer(rows), _carried(rows, role), "audited", role)
-    last = pa.StructArray.from_arrays([prediction, confidence], ["prediction", "confidence"])
+    held = audit.held_answer(rows)
+    columns = _contract(rows, held, _carried(rows, role), "audited", role)
+    said = {name: last_answer[name] for name in ("prediction", "confidence")}
+    said["agrees"] = role.decoder.agrees(held, last_answer)
+    last = pa.StructArray.from_arrays([*said.values()], [*said])
     columns[record_columns.HELD_ANSWER] = rows.column(record_columns.HELD_ANSWER)
     columns[record_columns.LAST_ANSWER] = last
     return [pa.RecordBatch.from_pydict(columns)]
@@ -201,8 +204,10 @@ def _contract(
         "route": record_columns.constant(route, count, pa.string()),
         "cascade": record_columns.constant(role.cascade, count, pa.string()),
     }
-    order = (*record_columns.ANSWER_NAMES, *(["scores"] if role.columns.scores else []))
-    ordered = {role.columns.prefix + name: given[name] for name in order}
+    columns, prefix = role.columns, role.columns.prefix
+    order = [one.name for one in columns.answer.fields()]
+    order += ["scores"] if columns.scores else []
+    ordered = {prefix + name: given[name] for name in order}
     names = record_columns.visible(rows.schema.names)
     inputs = {name: rows.column(name) for name in names if name not in ordered}
     return {**inputs, **ordered, **_hidden(rows)}

@@ -9,6 +9,7 @@ record batches ──> tier 1 ──┬─ simple ──────────
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class Cascade(beam.PTransform):
     An instance is complex when the tier's confidence in it is under the tier's threshold
     (TangoBERT, section 3). Input: a PCollection of `pyarrow.RecordBatch` with a text column, or two
     for pairs; other columns pass through. Output: see `CascadeOutput`; the added columns are
-    `records.ANSWER_FIELDS`.
+    `record_columns.AnswerShape.fields`.
 
         batches | Cascade(load_cascade("sst2"))
 
@@ -105,6 +106,7 @@ class Cascade(beam.PTransform):
     ) -> None:
         super().__init__()
         self._config, self._compute, self._placement = config, compute, placement
+        columns = replace(columns, answer=config.shape)
         if fingerprint is None:
             device = loading.resolve_device(compute.device)
             precision = loading.resolve_precision(compute.precision, device)
@@ -116,7 +118,7 @@ class Cascade(beam.PTransform):
                 first_threshold=config.threshold,
                 cascade=fingerprint,
                 columns=columns,
-                decoder=tier.decoder,
+                decoder=config.decoder(tier),
                 audit_rate=audit_rate,
             )
             for number, tier in enumerate(config.tiers, start=1)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tango_beam import checkpoint_files
+from tango_beam.answers import Task
+from tango_beam.answers.task import SPAN
 from tango_beam.checkpoint_files import EMBEDDED
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
@@ -35,7 +37,7 @@ def load_cascade(name: str) -> CascadeConfig:
     path = f"{folder}/{CASCADE_FILE}"
     try:
         stored = json.loads(checkpoint_files.read_text(path))
-        unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate"})
+        unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate", "task"})
         if unknown:
             raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
         tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
@@ -46,6 +48,7 @@ def load_cascade(name: str) -> CascadeConfig:
             name=stored.get("name", folder.rsplit("/", 1)[-1]),
             pair=stored.get("pair"),
             certificate=Certificate.from_json(certificate) if certificate else None,
+            task=Task.from_json(stored.get("task", {})),
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise RefusedError(
@@ -76,6 +79,7 @@ def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
     source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
     tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
     options = {name: entry[name] for name in known & set(entry)}
+    options["fits"] = tuple(tuple(one) for one in entry.get("fits", ()))
     return TierConfig(source=source, tokenizer=tokenizer, **options)
 
 
@@ -106,8 +110,10 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
     entries = []
     for tier in cascade.tiers:
         entry: dict[str, Any] = {
-            key: value for key, value in asdict(tier).items() if value is not None
+            key: value for key, value in asdict(tier).items() if value not in (None, ())
         }
+        if cascade.task.kind != SPAN:
+            del entry["stride"]
         source = entry.pop("source")
         if Path(source).is_dir():
             entry = {"path": _relative(folder, source), **entry}
@@ -121,6 +127,8 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
         "labels": list(cascade.labels),
         "tiers": entries,
     }
+    if cascade.task != Task():
+        stored["task"] = cascade.task.to_json()
     if cascade.pair is not None:
         stored["pair"] = cascade.pair
     if cascade.certificate is not None:

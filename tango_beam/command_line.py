@@ -197,7 +197,9 @@ def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field, hi
         options["metavar"] = field.metadata["metavar"] or usual
     separator = field.metadata["separator"]
     if separator:
-        options["type"] = lambda given: tuple(filter(None, given.split(separator)))
+        options["type"] = lambda given: tuple(
+            kinds[0](one) for one in given.split(separator) if one
+        )
     elif tuple in (typing.get_origin(hint), *map(typing.get_origin, typing.get_args(hint))):
         options["action"] = "append"
     parser.add_argument(f"--{field.name}", **options)

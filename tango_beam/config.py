@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tango_beam import checkpoint_files, machine, routing
-from tango_beam.answers import Decoder
+from tango_beam.answers import Decoder, Task
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees.certificate import Certificate
+from tango_beam.record_columns import AnswerShape
 
 PRECISIONS = ("fp32", "bf16", "int8")
 BACKENDS = ("torch", "onnx")
@@ -18,6 +19,7 @@ BACKENDS = ("torch", "onnx")
 # were signed before it then cover no run. Since 2, segments, positions, padding and the side on
 # which a text is cut are those of tokenizer and network.
 COMPUTATION = 2
+STRIDE = 128
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class TierConfig:
       tokenizer: folder of the tokenizer, where it is not `source`.
       batch_rows: rows scored together, from which the micro-batches are cut.
       confidence: how sure the tier is: `max_softmax` (the paper's), `margin` or `entropy`.
+      fits: slope and intercept of each decision's margin (see `answers.margins`); none: as it is.
+      stride: tokens of a context that two neighbouring windows share, where spans are answered.
       revision: commit of a Hugging Face id, or hash of what lies on a URL; settled at launch, so
         that all workers load one.
       precision: `fp32`, `bf16` or `int8`, where the tier has one of its own; None for the run's.
@@ -48,6 +52,8 @@ class TierConfig:
     batch_rows: int = 8192
     confidence: str = "max_softmax"
     revision: str | None = None
+    fits: tuple[tuple[float, float], ...] = ()
+    stride: int = STRIDE
     precision: str | None = None
     batch_tokens: int | None = None
     backend: str | None = None
@@ -77,11 +83,6 @@ class TierConfig:
                 names = ", ".join(filter(None, known))
                 self._refuse(f"a {name} of {names}, found {value!r}")
 
-    @property
-    def decoder(self) -> Decoder:
-        """Makes answers of the tier's logits."""
-        return Decoder(self.temperature, self.confidence)
-
     def _refuse(self, complaint: str) -> None:
         raise RefusedError(f"tier {self.source}: expected {complaint}")
 
@@ -92,10 +93,11 @@ class CascadeConfig:
 
     Attributes:
       tiers: one or more; all but the last have a threshold.
-      labels: the labels' names, sorted; every tier gives the same set.
+      labels: the labels' names, sorted; every tier gives the same set. A span has none.
       name: what people call it.
       pair: whether it was trained on pairs of texts; None where it is not known.
       certificate: what `pipelines.calibrate` signed for; None without.
+      task: which kind of answer it gives.
     """
 
     tiers: tuple[TierConfig, ...]
@@ -103,6 +105,7 @@ class CascadeConfig:
     name: str = ""
     pair: bool | None = None
     certificate: Certificate | None = field(default=None, hash=False)
+    task: Task = Task()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -115,6 +118,15 @@ class CascadeConfig:
                 f"tier {self.tiers[-1].source}: expected no threshold on the last tier, found "
                 f"{self.tiers[-1].threshold}"
             )
+
+    def decoder(self, tier: TierConfig) -> Decoder:
+        """Makes answers of a tier's outputs."""
+        return self.task.decoder(self.labels, tier.temperature, tier.confidence, tier.fits)
+
+    @property
+    def shape(self) -> AnswerShape:
+        """Which columns its answers have."""
+        return self.decoder(self.tiers[-1]).shape(self.labels)
 
     @property
     def threshold(self) -> float:
@@ -155,6 +167,10 @@ class CascadeConfig:
             stated["backends"] = backends
         if "int8" in (precision, *own):
             stated["int8"] = machine.int8_features()
+        if self.task != Task():
+            stated["task"] = self.task.to_json()
+            stated["fits"] = [tier.fits for tier in self.tiers]
+            stated["stride"] = [tier.stride for tier in self.tiers]
         return {
             **stated,
             "computation": COMPUTATION,

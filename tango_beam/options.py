@@ -56,7 +56,30 @@ class CascadeOptions:
         metavar="DIR-or-name",
         resumed="spelled",
     )
-    max_length: int | None = _cascade("read no more of a text", None, metavar="TOKENS")
+    task: Literal["labels", "multi_label", "score", "span"] | None = _cascade(
+        "kind of answer (default: what the checkpoints say): one of several labels, any number of "
+        "them, a number, or a span of the context in --text_pair_column",
+        None,
+    )
+    cuts: tuple[float, ...] | None = _cascade(
+        "score: what it must reach, ascending; multi_label: the probability from which on a label "
+        "is given, one for all or one for each (default: 0.5)",
+        None,
+        metavar="X,Y",
+        separator=",",
+    )
+    tolerance: float | None = _cascade(
+        "score: two agree that differ by no more (default: those of one bucket)", None
+    )
+    no_answer: bool = _cascade("span: a context may hold no answer, which is then empty", False)
+    stride: int | None = _cascade(
+        "span: tokens that neighbouring windows of a long context share (default: 128)",
+        None,
+        metavar="TOKENS",
+    )
+    max_length: int | None = _cascade(
+        "read no more of a text; span: tokens in a window (default: 384)", None, metavar="TOKENS"
+    )
     device: Literal["auto", "cpu", "cuda"] = _cascade(
         "where the models compute", "auto", resumed="spelled"
     )

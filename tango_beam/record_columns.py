@@ -8,7 +8,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -46,20 +46,47 @@ POSITION_TYPE = pa.struct(
 # side again delivers the same parcel twice. `rows` is what the parcel held when it was sent.
 PARCEL_TYPE = pa.struct([("parcel", pa.int64()), ("delivery", pa.int64()), ("rows", pa.int64())])
 
-ANSWER_FIELDS = (
-    pa.field("prediction", pa.string()),
-    pa.field("confidence", pa.float32()),
-    pa.field("tier", pa.int8()),
-    pa.field("first_tier_prediction", pa.string()),
-    pa.field("first_tier_confidence", pa.float32()),
-    pa.field("threshold", pa.float32()),
-    pa.field("route", pa.string()),
-    pa.field("truncated", pa.bool_()),
-    pa.field("cascade", pa.string()),
+ANSWER_NAMES = (
+    *("prediction", "confidence", "tier", "first_tier_prediction", "first_tier_confidence"),
+    *("threshold", "route", "truncated", "cascade"),
 )
-ANSWER_NAMES = tuple(field.name for field in ANSWER_FIELDS)
-
 FIRST_ANSWER_NAMES = ("first_tier_prediction", "first_tier_confidence", "threshold")
+
+
+@dataclass(frozen=True)
+class AnswerShape:
+    """Which columns an answer has.
+
+    Attributes:
+      prediction: type of the answer itself.
+      more: what belongs to it, as columns of their own; they stand behind it.
+      scores: type of what `--scores` adds.
+    """
+
+    prediction: pa.DataType = field(default_factory=pa.string)
+    more: tuple[pa.Field, ...] = ()
+    scores: pa.DataType = field(default_factory=lambda: pa.struct([]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the answer's columns."""
+        return ("prediction", *(one.name for one in self.more))
+
+    def fields(self) -> list[pa.Field]:
+        """The columns that are always added, in order."""
+        return [
+            pa.field("prediction", self.prediction),
+            *self.more,
+            pa.field("confidence", pa.float32()),
+            pa.field("tier", pa.int8()),
+            pa.field("first_tier_prediction", self.prediction),
+            pa.field("first_tier_confidence", pa.float32()),
+            pa.field("threshold", pa.float32()),
+            pa.field("route", pa.string()),
+            pa.field("truncated", pa.bool_()),
+            pa.field("cascade", pa.string()),
+        ]
+
 
 SOURCE_FIELDS = (
     pa.field("source_file", pa.string()),
@@ -71,7 +98,7 @@ FAILURE_FIELDS = (
     pa.field(HIDDEN + "stage", pa.string()),
     pa.field(HIDDEN + "error", pa.string()),
 )
-STAGE, ERROR = (field.name for field in FAILURE_FIELDS)
+STAGE, ERROR = (one.name for one in FAILURE_FIELDS)
 
 DEAD_LETTER_SCHEMA = pa.schema(
     [
@@ -98,6 +125,7 @@ class OutputColumns:
       scores: adds every label's probability.
       source: adds each row's file and position.
       costs: each row's seconds, tokens and operations travel along as hidden columns.
+      answer: which columns an answer has.
     """
 
     text_columns: tuple[str, ...] = ("text",)
@@ -105,23 +133,24 @@ class OutputColumns:
     scores: bool = False
     source: bool = False
     costs: bool = False
+    answer: AnswerShape = AnswerShape()
 
-    def added(self, labels: Sequence[str]) -> pa.Schema:
-        """The columns that are added, in order; `labels` names the probabilities."""
-        fields = list(ANSWER_FIELDS)
+    def added(self) -> pa.Schema:
+        """The columns that are added, in order."""
+        fields = self.answer.fields()
         if self.scores:
-            fields.append(pa.field("scores", pa.struct([(name, pa.float32()) for name in labels])))
+            fields.append(pa.field("scores", self.answer.scores))
         fields += SOURCE_FIELDS if self.source else ()
-        return pa.schema([field.with_name(self.prefix + field.name) for field in fields])
+        return pa.schema([one.with_name(self.prefix + one.name) for one in fields])
 
-    def schema(self, input_schema: pa.Schema, labels: Sequence[str]) -> pa.Schema:
+    def schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Schema of the output: the columns that pass through, then those that are added.
 
         Raises:
           RefusedError: an input column bears the name of one that is added; says how to rename it.
         """
         self.refuse(input_schema.names)
-        return pa.schema([*input_schema, *self.added(labels)])
+        return pa.schema([*input_schema, *self.added()])
 
     @property
     def extra(self) -> str:
@@ -138,7 +167,7 @@ class OutputColumns:
         Raises:
           RefusedError: says how to rename it.
         """
-        added = [*self.added(()).names, *more]
+        added = [*self.added().names, *more]
         clashes = [name for name in names if name in added or name.startswith(HIDDEN)]
         if clashes:
             raise RefusedError(self._complaint(clashes, added))

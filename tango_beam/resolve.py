@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from safetensors import SafetensorError
 
+from tango_beam.answers import Task
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import loading
-from tango_beam.models.checkpoints import labels_of, revision_of
+from tango_beam.models.checkpoints import revision_of, stated_of
 from tango_beam.models.protocol import Model
 from tango_beam.options import CascadeOptions, TierOptions
 
@@ -32,10 +34,13 @@ def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1
         cascade = cascade.without_precisions()
     if options.max_length is not None:
         cascade = cascade.with_max_length(options.max_length)
-    _refuse_other_labels(cascade)
+    if options.stride is not None:
+        tiers = (replace(tier, stride=options.stride) for tier in cascade.tiers)
+        cascade = replace(cascade, tiers=tuple(tiers))
+    _refuse_other_answers(cascade)
     if len(cascade.tiers) < least_tiers:
         raise RefusedError(f"cascade {cascade.name}: expected two tiers or more, found one")
-    if cascade.pair and not pair:
+    if (cascade.pair or cascade.task.kind == SPAN) and not pair:
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
@@ -48,6 +53,7 @@ def _named(options: CascadeOptions) -> CascadeConfig:
     if given and (given.first_tier or given.second_tier):
         return _pair_of_tiers(given)
     cascade = load_cascade(options.cascade)
+    cascade = replace(cascade, task=_task(options, cascade.task))
     if given is None or given.threshold is None:
         return cascade
     if len(cascade.tiers) < 2:
@@ -69,20 +75,48 @@ def _pair_of_tiers(options: TierOptions) -> CascadeConfig:
             f"{found}"
         )
     assert options.first_tier and options.second_tier
+    stated = stated_of(options.first_tier)
+    if stated.kind is None and options.task is None:
+        raise RefusedError(
+            f"tier {options.first_tier}: expected a problem_type in config.json, found one output "
+            "and none; --task score says that it is a number"
+        )
+    kind = options.task or stated.kind or SCORE
+    cuts = options.cuts or () if kind == SCORE else ()
     return CascadeConfig(
         tiers=(
             TierConfig(options.first_tier, threshold=options.threshold),
             TierConfig(options.second_tier),
         ),
-        labels=tuple(sorted(labels_of(options.first_tier))),
+        labels=tuple(sorted(stated.labels)),
         name=f"{options.first_tier} + {options.second_tier}",
+        task=_task(options, Task(kind, cuts)),
     )
 
 
-def _refuse_other_labels(cascade: CascadeConfig) -> None:
+def _task(options: CascadeOptions, usual: Task) -> Task:
+    """The kind of answer that options ask for, on top of what a cascade gives."""
+    cuts = usual.cuts if options.cuts is None else options.cuts
+    tolerance = usual.tolerance if options.tolerance is None else options.tolerance
+    no_answer = options.no_answer or usual.no_answer
+    return Task(options.task or usual.kind, cuts, tolerance, no_answer)
+
+
+def _refuse_other_answers(cascade: CascadeConfig) -> None:
+    kind = cascade.task.kind
+    # A checkpoint of several outputs may not say that they are several labels.
+    fits = {MULTI_LABEL: (LABELS, MULTI_LABEL), SCORE: (None, SCORE)}.get(kind, (kind,))
+    if kind == MULTI_LABEL:
+        cascade.task.every_cut(cascade.labels)
     for tier in cascade.tiers:
-        labels = sorted(labels_of(tier.source))
-        if labels != sorted(cascade.labels):
+        stated = stated_of(tier.source)
+        if stated.kind not in fits:
+            raise RefusedError(
+                f"tier {tier.source}: expected a checkpoint for {kind}, found one for "
+                f"{stated.kind or 'a score'}"
+            )
+        labels = sorted(stated.labels)
+        if kind in (LABELS, MULTI_LABEL) and labels != sorted(cascade.labels):
             raise RefusedError(
                 f"tier {tier.source}: expected the labels {sorted(cascade.labels)}, found {labels}"
             )

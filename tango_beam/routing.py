@@ -35,6 +35,12 @@ def softmax(logits: Float32, temperature: float = 1.0) -> Float32:
         return (exps / exps.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def sigmoid(values: Float32) -> Float32:
+    """The logistic function, float32, of any shape; computed in float64."""
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-values.astype(np.float64)))).astype(np.float32)
+
+
 def top(probabilities: Float32) -> tuple[Int64, Float32]:
     """Index and probability of the best label in each row: int64 and float32, shape [rows]."""
     best = probabilities.argmax(axis=1)

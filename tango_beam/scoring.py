@@ -53,13 +53,19 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     computing = time.perf_counter()
     outputs, padded = _outputs(model, tokens, rows, errors)
     computing = time.perf_counter() - computing
+    for row, complaint in role.decoder.complaints(outputs).items():
+        errors.setdefault(int(rows[row]), complaint)
     fine = np.flatnonzero(~np.isin(rows, list(errors)))
-    answers = role.decoder(outputs[fine], model.labels)
-    tokens = tokens if len(fine) == len(tokens) else tokens.take(fine)
+    if len(fine) < len(rows):
+        outputs, padded, tokens = outputs[fine], padded[fine], tokens.take(fine)
+    contexts = None
+    if pairs is not None:
+        contexts = _plain_texts(batch, role.columns.text_columns[1]).take(pa.array(rows[fine]))
+    answers = role.decoder(outputs, model.labels, contexts)
     cost = None
     if role.columns.costs:
         spent = time.perf_counter() - started, computing
-        cost = _cost(spent, batch.num_rows, model, tokens.lengths, padded[fine])
+        cost = _cost(spent, batch.num_rows, model, tokens, padded)
     # This tier's tokens have done their work; copying them along would cost more than the rows.
     kept = record_columns.drop(batch, record_columns.TOKENS)
     kept = kept if len(fine) == batch.num_rows else kept.take(pa.array(rows[fine]))
@@ -138,22 +144,26 @@ def _tokens(
 def _outputs(
     model: Model, tokens: Tokens, rows: Int64, errors: dict[int, str]
 ) -> tuple[Float32, Int32]:
-    """Raw outputs of every row of `tokens`, and its share of the padded tokens."""
-    outputs: Float32 = np.full((len(tokens), len(model.labels)), np.nan, np.float32)
+    """Raw outputs of every row of `tokens`, and its share of the padded tokens.
+
+    NaN where the model fails on a row, or on a piece of it.
+    """
+    found: Float32 = np.full((len(tokens), model.width), np.nan, np.float32)
     padded = np.zeros(len(tokens), np.int32)
+    owners = rows[tokens.owners]
 
     def run(part: Int64) -> None:
         logits = model.forward(tokens, part)
-        if logits.shape != (len(part), len(model.labels)):
+        if logits.shape != (len(part), model.width):
             raise ValueError(
-                f"expected outputs of shape {(len(part), len(model.labels))} for {len(part)} rows, "
+                f"expected outputs of shape {(len(part), model.width)} for {len(part)} rows, "
                 f"found {logits.shape}"
             )
-        outputs[part] = logits
+        found[part] = logits
         padded[part] = model.padded(tokens.lengths[part])
 
-    def fail(row: int, error: str) -> None:
-        errors[int(rows[row])] = error
+    def fail(piece: int, error: str) -> None:
+        errors[int(owners[piece])] = error
 
     def attempt(part: Int64) -> None:
         try:
@@ -169,10 +179,7 @@ def _outputs(
         machine.give_back_memory()
         thread_pool.each(model.device, [again], lambda parts: [bisect(p, run, fail) for p in parts])
         thread_pool.renew()
-    finite = np.isfinite(outputs).all(axis=1)
-    for row in np.flatnonzero(~finite):
-        errors.setdefault(int(rows[row]), f"expected finite scores, found {outputs[row].tolist()}")
-    return outputs, padded
+    return model.gathered(found, tokens), tokens.by_row(padded)
 
 
 def bisect(
@@ -196,17 +203,17 @@ def bisect(
 
 
 def _cost(
-    spent: tuple[float, float], rows: int, model: Model, lengths: Int64, padded: Int32
+    spent: tuple[float, float], rows: int, model: Model, tokens: Tokens, padded: Int32
 ) -> pa.StructArray:
     """What each row took in a tier: seconds, those within the model, tokens, operations."""
     whole, computing = (
-        np.full(len(lengths), seconds / max(1, rows), np.float32) for seconds in spent
+        np.full(tokens.rows, seconds / max(1, rows), np.float32) for seconds in spent
     )
     columns = {
         "seconds": whole,
         "computing": computing,
-        "tokens": lengths.astype(np.int32),
+        "tokens": tokens.by_row(tokens.lengths).astype(np.int32),
         "padded": padded,
-        "operations": model.operations(lengths),
+        "operations": tokens.by_row(model.operations(tokens.lengths)),
     }
     return pa.StructArray.from_arrays([pa.array(c) for c in columns.values()], list(columns))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tango_beam import routing
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 
 LOGITS = np.array([[2, 0, -1], [0, 3, 3.5], [np.nan, 1, 2]], np.float32)
 LABELS = ("a", "b", "c")
@@ -12,7 +12,7 @@ LABELS = ("a", "b", "c")
 
 @pytest.mark.parametrize("kind", routing.CONFIDENCES)
 def test_an_answer_is_the_best_label_with_the_tiers_kind_of_confidence(kind):
-    decoder = Decoder(2.0, kind)
+    decoder = LabelDecoder(2.0, kind)
     answers = decoder(LOGITS, LABELS)
     probabilities = routing.softmax(LOGITS, 2.0)
     assert len(answers) == 3
@@ -25,6 +25,6 @@ def test_an_answer_is_the_best_label_with_the_tiers_kind_of_confidence(kind):
 
 
 def test_a_higher_temperature_makes_a_tier_less_sure_and_moves_no_answer():
-    cool, warm = (Decoder(temperature)(LOGITS[:2], LABELS) for temperature in (1.0, 4.0))
+    cool, warm = (LabelDecoder(temperature)(LOGITS[:2], LABELS) for temperature in (1.0, 4.0))
     assert cool.predictions.equals(warm.predictions)
     assert (warm.confidences < cool.confidences).all()

@@ -85,7 +85,7 @@ def test_an_audited_row_on_which_the_last_tier_fails_is_answered_unchecked(lstm,
     missing = found.audited.column(record_columns.LAST_ANSWER).field("prediction").is_null()
     assert missing.to_pylist().count(True) == 1
     letters = audit.audit_rows(found.audited, pa.array(["f"] * 20), ["text"])
-    assert letters.schema.equals(audit.audit_schema(["text"]))
+    assert letters.schema.equals(audit.audit_schema(["text"], pa.string()))
     assert letters.column("agrees").null_count == 1
 
 

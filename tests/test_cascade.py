@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tango_beam import record_columns
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 from tango_beam.batching import cut_rows, row_weight
 from tango_beam.cascade import Cascade
 from tango_beam.cascade_directory import load_cascade
@@ -44,7 +44,7 @@ def run(batches, config, **options):
 def alone(tier, texts):
     model = tiny.load(tier.source, precision="fp32", max_length=tier.max_length)
     tokens = model.tokenize(pa.array(texts))
-    return Decoder()(tiny.one_at_a_time(model, tokens), model.labels)
+    return LabelDecoder()(tiny.one_at_a_time(model, tokens), model.labels)
 
 
 def test_each_row_is_answered_by_the_tier_that_its_confidence_asks_for(config, batches):

@@ -26,7 +26,7 @@ FLOORS = (
         "checkpoint_files",
     ),
     ("statistics", "guarantees/"),
-    ("the cascade as a value", "answers", "config", "cascade_directory"),
+    ("the cascade as a value", "answers/", "config", "cascade_directory"),
     ("models", "models/"),
     ("reading formats", "io/"),
     ("from names to loaded tiers", "resolve"),

@@ -44,7 +44,7 @@ def kinds(entry):
 def test_the_output_schema_has_the_contracts_columns_and_types():
     stored = schema("output")
     assert tuple(stored["required"]) == record_columns.ANSWER_NAMES
-    for field in (*record_columns.ANSWER_FIELDS, *record_columns.SOURCE_FIELDS):
+    for field in (*record_columns.AnswerShape().fields(), *record_columns.SOURCE_FIELDS):
         assert kinds(stored["properties"][field.name]) == {KINDS[field.type]}, field.name
     extra = set(stored["properties"]) - set(record_columns.ANSWER_NAMES)
     assert extra == {"scores", *(field.name for field in record_columns.SOURCE_FIELDS)}

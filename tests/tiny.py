@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.models import loading
@@ -113,7 +113,7 @@ def middle_confidence(folder: Path) -> float:
     model = load(folder)
     rng = np.random.default_rng(9)
     tokens = model.tokenize(pa.array([sentence(rng) for _ in range(200)]))
-    confidences = Decoder().confidences(model.forward(tokens, np.arange(200)))
+    confidences = LabelDecoder().confidences(model.forward(tokens, np.arange(200)))
     return round(float(np.median(confidences)), 3)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import common, unseen_texts
+from tango_beam.answers import LabelDecoder
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.config import Compute
 from tango_beam.models.logits import logits_of_tokens
@@ -48,7 +49,7 @@ def loop(texts: list[str], ours, *, side_by_side: bool) -> dict:
         return outputs
 
     def answer(some: list[str]) -> None:
-        tier.decoder(logits(model.tokenize(pa.array(some))), model.labels)
+        LabelDecoder()(logits(model.tokenize(pa.array(some))), model.labels)
 
     answer(texts[:1000])
     started = time.perf_counter()

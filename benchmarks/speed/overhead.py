@@ -56,15 +56,15 @@ def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
     escalated, waiting = 0, []
     for at in range(0, len(texts), first.batch_rows):
         tokens = small.tokenize(pa.array(texts[at : at + first.batch_rows]))
-        answers = first.decoder(logits_of_tokens(small, tokens), small.labels)
+        answers = config.decoder(first)(logits_of_tokens(small, tokens), small.labels)
         rows = np.flatnonzero(routing.is_complex(answers.confidences, config.threshold))
         escalated += len(rows)
         waiting.append(tokens.take(rows))
         if sum(map(len, waiting)) >= second.batch_rows:
-            second.decoder(logits_of_tokens(large, joined(waiting)), large.labels)
+            config.decoder(second)(logits_of_tokens(large, joined(waiting)), large.labels)
             waiting = []
     if waiting:
-        second.decoder(logits_of_tokens(large, joined(waiting)), large.labels)
+        config.decoder(second)(logits_of_tokens(large, joined(waiting)), large.labels)
     return time.perf_counter() - started, escalated
 
 

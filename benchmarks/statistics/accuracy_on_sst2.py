@@ -31,7 +31,7 @@ def report(name: str, data: LabelledTexts, config: CascadeConfig) -> None:
             f"in bf16 that are those of fp32: {float((answers == full.argmax(axis=1)).mean()):.4f}"
         )
     first, second = logits["bf16"]
-    confidences = config.tiers[0].decoder.confidences(first)
+    confidences = config.decoder(config.tiers[0]).confidences(first)
     both = first.argmax(axis=1), second.argmax(axis=1)
     tiers = TierAnswers((confidences,), both, data.targets)
     answers, tier = tiers.cascaded((config.threshold,))

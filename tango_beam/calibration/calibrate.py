@@ -280,7 +280,7 @@ def _within_budget(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[
                 "is how many times as fast the first tier is alone, on this machine"
             )
     assert rows.first_tier is not None
-    confidences = cascade.tiers[0].decoder.confidences(rows.first_tier)
+    confidences = cascade.decoder(cascade.tiers[0]).confidences(rows.first_tier)
     within = guarantees.escalation(confidences, budget, goals.delta / 2, rows.corpus)
     test = rows.test.answers(cascade)
     return [within, guarantees.prove_agreement(test, within.thresholds, goals.delta / 2)]

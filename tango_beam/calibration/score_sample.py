@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 from tango_beam.arrays import Float32, Int64
 from tango_beam.calibration.temperature import expected_calibration_error, fit_temperature
 from tango_beam.config import CascadeConfig
@@ -59,7 +59,7 @@ class TierLogits:
         """Answers and confidences, with the cascade's temperatures and kinds of confidence."""
         before = zip(cascade.tiers[:-1], self.logits[:-1], strict=True)
         return TierAnswers(
-            tuple(tier.decoder.confidences(logits) for tier, logits in before),
+            tuple(cascade.decoder(tier).confidences(logits) for tier, logits in before),
             tuple(logits.argmax(axis=1) for logits in self.logits),
             self.truth,
         )
@@ -128,7 +128,7 @@ def calibration_errors(
         right = logits.argmax(axis=1) == goal
         temperatures = [cascade.tiers[number].temperature for cascade in (before, after)]
         first, second = (
-            expected_calibration_error(Decoder(temperature).confidences(logits), right)
+            expected_calibration_error(LabelDecoder(temperature).confidences(logits), right)
             for temperature in temperatures
         )
         against = "labels" if labelled else "last tier"

@@ -58,7 +58,7 @@ def answer(cascade: CascadeConfig, texts: LabelledTexts, models: Sequence[Model]
                 f"for row {wrong[0] + 1}"
             )
         answers.append(logits.argmax(axis=1))
-        confidences.append(tier.decoder.confidences(logits))
+        confidences.append(cascade.decoder(tier).confidences(logits))
     thresholds = [tier.threshold or 0.0 for tier in cascade.tiers[1:-1]]
     later, tier_of = routing.cascade_answers(answers[1:], confidences[1:-1], thresholds)
     scored = Scored(
@@ -72,7 +72,7 @@ def answer(cascade: CascadeConfig, texts: LabelledTexts, models: Sequence[Model]
     stages = [
         Stage(
             model=model,
-            decoder=tier.decoder,
+            decoder=cascade.decoder(tier),
             batch_rows=tier.batch_rows,
             tokens=model.tokenize(texts.texts, texts.pairs),
             takes_tokens=place > 0 and model.vocabulary == models[place - 1].vocabulary,

@@ -94,7 +94,7 @@ def _own(asked: Asked, names: Sequence[str]) -> Columns:
     reserved: tuple[str, ...] = ()
     if asked.output is not None:
         asked.output.refuse(names)
-        reserved = tuple(asked.output.added(()).names)
+        reserved = tuple(asked.output.added().names)
     every = asked.columns is None and asked.unknown_keys == "keep"
     unknown = "drop" if asked.columns is not None else asked.unknown_keys
     kept = None if every else tuple(name for name in names if name not in asked.outside)

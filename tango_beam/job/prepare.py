@@ -111,6 +111,7 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
         scores=options.scores,
         source=options.source_columns,
         costs=True,
+        answer=cascade.shape,
     )
     corpus = inputs.inspect(
         options.input,
@@ -140,7 +141,7 @@ def _run(
     columns: OutputColumns,
     corpus: Input,
 ) -> Run:
-    output_schema = columns.schema(corpus.schema, cascade.labels)
+    output_schema = columns.schema(corpus.schema)
     output_format = "jsonl" if options.output_format == "jsonl" else "parquet"
     if output_format == "parquet":
         _refuse_for_parquet(output_schema)

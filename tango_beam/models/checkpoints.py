@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tango_beam import checkpoint_files
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.errors import RefusedError
 
 logger = logging.getLogger(__name__)
@@ -18,18 +20,42 @@ USUAL_LENGTH = 512
 _POSITION_TABLES = ("position_embeddings", "wpe", "embed_positions", "char_position_embeddings")
 # Tokenizers that state no limit state this or more (transformers' VERY_LARGE_INTEGER is 1e30).
 _UNLIMITED = 1_000_000
+# transformers' names for kinds of answers.
+_KINDS = {
+    (LABEL_KIND := "single_label_classification"): LABELS,
+    "multi_label_classification": MULTI_LABEL,
+    "regression": SCORE,
+}
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a checkpoint's config.json says of its answers.
+
+    Attributes:
+      labels: names of its outputs, in their order; none for spans.
+      kind: `labels`, `multi_label`, `score` or `span`; None where one output has no `problem_type`.
+    """
+
+    labels: tuple[str, ...]
+    kind: str | None
+
+
 def labels_of(source: str) -> tuple[str, ...]:
-    """The labels that a checkpoint answers with, in the order of its outputs.
+    """The labels that a checkpoint answers with, in the order of its outputs (see `stated_of`)."""
+    return stated_of(source).labels
+
+
+def stated_of(source: str) -> Stated:
+    """What a checkpoint answers with.
 
     Args:
       source: folder, or Hugging Face id (which needs the network, or a filled cache).
 
     Raises:
       RefusedError: no checkpoint there, weights that are no safetensors, or a checkpoint for
-        another task (regression, many labels at once).
+        another task.
     """
     refuse_unreadable(source)
     source = checkpoint_files.local(source) or source
@@ -41,17 +67,48 @@ def labels_of(source: str) -> tuple[str, ...]:
             raise RefusedError(f"{folder / 'config.json'}: expected JSON, found {error}") from error
         labels = stored.get("labels") or _plain_labels(stored)
         if isinstance(labels, list):
-            return tuple(labels)
-    return _hub_config(source)[1]
+            return Stated(tuple(labels), _KINDS.get(stored.get("problem_type"), LABELS))
+    config = _hub_config(source)
+    if is_span(config):
+        return Stated((), SPAN)
+    return Stated(label_names(source, config.id2label), kind_of(source, config))
+
+
+def is_span(config: Any) -> bool:
+    """Whether a checkpoint's head gives spans of a context."""
+    return any(name.endswith("ForQuestionAnswering") for name in config.architectures or ())
+
+
+def kind_of(source: str, config: Any) -> str | None:
+    """Which kind of answer a sequence classifier gives; None where it does not say.
+
+    Raises:
+      ValueError: one that we cannot make answers of.
+    """
+    kind = _KINDS.get(config.problem_type)
+    if config.problem_type and kind is None:
+        raise ValueError(
+            f"{source}: expected a problem_type of {', '.join(_KINDS)}, found {config.problem_type}"
+        )
+    if config.num_labels < 1 or (kind == SCORE and config.num_labels > 1):
+        raise ValueError(
+            f"{source}: expected one output for a score, found {config.num_labels} in id2label"
+        )
+    if kind == LABELS and config.num_labels < 2:
+        raise ValueError(
+            f"{source}: expected two or more labels, found {config.num_labels} in id2label"
+        )
+    return kind or (LABELS if config.num_labels > 1 else None)
 
 
 def _plain_labels(stored: dict[str, Any]) -> list[str] | None:
     """Labels that a BERT's config.json states, where transformers would read the same ones."""
     names = stored.get("id2label")
-    task = stored.get("problem_type")
     if stored.get("model_type") != "bert" or not isinstance(names, dict) or "auto_map" in stored:
         return None
-    if task not in (None, "single_label_classification") or "num_labels" in stored:
+    if stored.get("architectures") != ["BertForSequenceClassification"] or "num_labels" in stored:
+        return None
+    if _KINDS.get(stored.get("problem_type") or LABEL_KIND) not in (LABELS, MULTI_LABEL):
         return None
     values = [*names.values()]
     in_order = [*names] == [str(index) for index in range(len(names))]
@@ -63,17 +120,19 @@ def revision_of(source: str) -> str | None:
     """The commit that a Hugging Face id stands for now, the hash of a URL's; None for a folder."""
     if checkpoint_files.is_url(source):
         return checkpoint_files.digest(source)
-    return None if Path(source).is_dir() else getattr(_hub_config(source)[0], "_commit_hash", None)
+    return None if Path(source).is_dir() else getattr(_hub_config(source), "_commit_hash", None)
 
 
-def _hub_config(source: str) -> tuple[Any, tuple[str, ...]]:
-    """The configuration, and the names of the labels."""
+def _hub_config(source: str) -> Any:
+    """The configuration, which tells a kind of answer and its labels."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        refuse_other_tasks(source, config)
-        return config, label_names(source, config.id2label)
+        if not is_span(config):
+            kind_of(source, config)
+            label_names(source, config.id2label)
+        return config
     except (OSError, ValueError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{source}: ")
         if "expected" not in reason:
@@ -156,15 +215,3 @@ def label_names(source: str, id2label: Any) -> tuple[str, ...]:
             "twice"
         )
     return names
-
-
-def refuse_other_tasks(source: str, config: Any) -> None:
-    """Raises ValueError for a checkpoint that does not answer with one of two or more labels."""
-    kind = config.problem_type
-    if kind in ("regression", "multi_label_classification"):
-        raise ValueError(f"{source}: expected a single-label classifier, found problem_type {kind}")
-    if config.num_labels < 2:
-        raise ValueError(
-            f"{source}: expected a classifier of two or more labels, found "
-            f"{config.num_labels} in id2label (a regression head)"
-        )

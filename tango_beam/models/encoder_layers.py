@@ -15,13 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-DISTILBERT = "DistilBertForSequenceClassification"
-_BERT = {
-    "BertForSequenceClassification",
-    "CamembertForSequenceClassification",
-    "RobertaForSequenceClassification",
-    "XLMRobertaForSequenceClassification",
-}
+CLASSIFIER, READER = "ForSequenceClassification", "ForQuestionAnswering"
+_DISTILBERT = "DistilBert"
+_BODIES = {_DISTILBERT, "Bert", "Camembert", "Roberta", "XLMRoberta"}
 
 
 @dataclass(frozen=True)
@@ -39,16 +35,33 @@ class Parts:
     narrow_norm: nn.Module
 
 
+def is_distilbert(network: Any) -> bool:
+    """Whether a known network is a DistilBERT, whose parts bear names of their own."""
+    return type(network).__name__.startswith(_DISTILBERT)
+
+
+def reads_all(network: Any) -> bool:
+    """Whether a network's head reads every token, to find spans."""
+    return type(network).__name__.endswith(READER)
+
+
 def known(network: Any) -> bool:
     """Whether a transformers model is an encoder whose head reads nothing but the first token."""
+    return has_known_body(network) and not reads_all(network)
+
+
+def has_known_body(network: Any) -> bool:
+    """Whether a transformers model has the layers that are known here, and a known head."""
     kind, config = type(network).__name__, network.config
-    if kind == DISTILBERT:
+    body = kind.removesuffix(CLASSIFIER).removesuffix(READER)
+    if kind == body or body not in _BODIES:
+        return False
+    if is_distilbert(network):
         return True
-    return (
-        kind in _BERT
-        and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
-        and not getattr(config, "is_decoder", False)
-    )
+    return getattr(config, "position_embedding_type", "absolute") in (
+        "absolute",
+        None,
+    ) and not getattr(config, "is_decoder", False)
 
 
 def activation(config: Any) -> str:
@@ -59,7 +72,7 @@ def activation(config: Any) -> str:
 def layers(network: Any) -> nn.ModuleList:
     """The layers of a known network, first to last."""
     base = network.base_model
-    stack = base.transformer if type(network).__name__ == DISTILBERT else base.encoder
+    stack = base.transformer if is_distilbert(network) else base.encoder
     return stack.layer
 
 

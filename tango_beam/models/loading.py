@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tango_beam import checkpoint_files, machine
+from tango_beam.answers.task import SPAN
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models.bilstm_config import MODEL_TYPE
+from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.protocol import Model, describe
 from tango_beam.models.tokens import TextTokenizer
 
@@ -118,6 +120,8 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
         if compute.precision == "int8":
             compute = replace(compute, precision=resolve_precision("auto", compute.device))
         return bilstm.load(tier, compute)
+    if stated_of(tier.source).kind == SPAN:
+        return _spans(tier, compute)
     if onnx:
         return _through_onnx(tier, compute)
     from tango_beam.models import bert
@@ -128,6 +132,14 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
     from tango_beam.models import transformer
 
     return transformer.to_answer(transformer.load(tier, compute))
+
+
+def _spans(tier: TierConfig, compute: Compute) -> Model:
+    from tango_beam.models import span_transformer
+
+    if tier.backend == "onnx":
+        raise ValueError(f"{tier.source}: expected backend torch for spans, found onnx")
+    return span_transformer.to_answer(span_transformer.load(tier, compute))
 
 
 def _through_onnx(tier: TierConfig, compute: Compute) -> Model:

@@ -27,7 +27,7 @@ def logits_of(
     labels: Sequence[str] | None = None,
     window: int = 16_384,
 ) -> Float32:
-    """A model's logits for texts, in order; float32, shape [rows, labels].
+    """A model's outputs for texts, in order; float32, shape [rows, outputs].
 
     Args:
       model: any tier.
@@ -41,7 +41,7 @@ def logits_of(
     """
     first = _column(texts)
     second = None if pairs is None else _column(pairs)
-    outputs = np.zeros((len(first), len(model.labels)), np.float32)
+    outputs = np.zeros((len(first), model.outputs), np.float32)
     started = looked = time.monotonic()
     for at in range(0, len(first), window):
         part = outputs[at : at + window]
@@ -53,18 +53,21 @@ def logits_of(
         if now - looked > _LOG_EVERY_SECONDS:
             looked, left = now, (now - started) * (len(first) - done) / done
             logger.info("scored %s of %s texts, about %.0f s left", f"{done:,}", len(first), left)
-    return outputs if labels is None else outputs[:, _order(model, labels)]
+    # One output, or what is known of a span, has one order only.
+    if labels is None or len(labels) < 2:
+        return outputs
+    return outputs[:, _order(model, labels)]
 
 
 def logits_of_tokens(model: Model, tokens: Tokens) -> Float32:
-    """A model's logits for tokenized texts, in order; float32, shape [rows, labels]."""
-    outputs = np.zeros((len(tokens), len(model.labels)), np.float32)
+    """A model's outputs for tokenized texts, in order; float32, shape [rows, outputs]."""
+    outputs = np.zeros((len(tokens), model.width), np.float32)
 
     def score(rows: Int64) -> None:
         outputs[rows] = model.forward(tokens, rows)
 
     each_micro_batch(model, tokens, score)
-    return outputs
+    return model.gathered(outputs, tokens)
 
 
 def each_micro_batch(model: Model, tokens: Tokens, action: Callable[[Int64], object]) -> None:

@@ -48,9 +48,8 @@ def fits(network: Any, *, int8: bool = False) -> bool:
     """
     if int8 and not _has_int8():
         return False
-    return (
-        encoder_layers.known(network) and encoder_layers.activation(network.config) in _ACTIVATIONS
-    )
+    known = encoder_layers.has_known_body(network)
+    return known and encoder_layers.activation(network.config) in _ACTIVATIONS
 
 
 class Product:
@@ -227,16 +226,40 @@ class PackedEncoder:
         self._network, self._base = network, network.base_model
         config = network.config
         self._heads = int(config.num_attention_heads)
-        self._told, self._has_types = segments, type(network).__name__ != encoder_layers.DISTILBERT
+        self._told, self._has_types = segments, not encoder_layers.is_distilbert(network)
         # RoBERTa counts the tokens that are no padding, which a text may spell as well.
         counts = "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__
         self._uncounted = self._base.embeddings.padding_idx if counts else None
         name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
-        self._layers = [_Layer(layer, name, int8=int8, last=layer is stack[-1]) for layer in stack]
+        last = None if encoder_layers.reads_all(network) else stack[-1]
+        self._layers = [_Layer(layer, name, int8=int8, last=layer is last) for layer in stack]
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
         """Logits of some rows, float32, shape [rows, labels]."""
+        order, _, states = self._encode(tokens, rows, pad_id)
+        logits = self._answer(states).float().numpy()
+        ordered = np.empty_like(logits)
+        ordered[order] = logits
+        return ordered
+
+    @torch.inference_mode()
+    def edges(
+        self, tokens: Tokens, rows: Int64, pad_id: int
+    ) -> Iterator[tuple[Int64, Float32, Float32]]:
+        """Start and end logits of rows of one length at a time, shape [rows, tokens], and which."""
+        order, groups, states = self._encode(tokens, rows, pad_id)
+        logits, start = self._network.qa_outputs(states).float().numpy(), 0
+        for group, length in groups:
+            stop = start + (group.stop - group.start) * length
+            found = logits[start:stop].reshape(-1, length, 2)
+            yield order[group], found[:, :, 0], found[:, :, 1]
+            start = stop
+
+    def _encode(
+        self, tokens: Tokens, rows: Int64, pad_id: int
+    ) -> tuple[Int64, list[tuple[slice, int]], torch.Tensor]:
+        """The order of the rows by length, runs of one length in it, and the last states."""
         lengths = np.maximum(tokens.lengths[rows], 1)
         order = np.argsort(lengths, kind="stable")
         groups = list(_groups(lengths[order]))
@@ -244,10 +267,7 @@ class PackedEncoder:
         starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
         for layer in self._layers:
             states = self._through(layer, states, groups, starts)
-        logits = self._answer(states).float().numpy()
-        ordered = np.empty_like(logits)
-        ordered[order] = logits
-        return ordered
+        return order, groups, states
 
     def _embed(
         self, tokens: Tokens, rows: Int64, groups: list[tuple[slice, int]], pad_id: int
@@ -300,7 +320,7 @@ class PackedEncoder:
     def _answer(self, first: torch.Tensor) -> torch.Tensor:
         """Logits from the states of the texts' first tokens, as each family's own head does."""
         network = self._network
-        if type(network).__name__ == encoder_layers.DISTILBERT:
+        if encoder_layers.is_distilbert(network):
             return network.classifier(functional.relu(network.pre_classifier(first)))
         if type(network).__name__ == "BertForSequenceClassification":
             return network.classifier(self._base.pooler(first[:, None]))
@@ -362,7 +382,7 @@ class PackedTransformer(Classifier):
             batch_tokens=tier.batch_tokens,
             threads=tier.threads or 1,
         )
-        self._encoder = PackedEncoder(network, segments=segments, int8=precision == "int8")
+        self.encoder = PackedEncoder(network, segments=segments, int8=precision == "int8")
 
     def padded(self, lengths: Int64) -> Int64:
         """Tokens that rows of these lengths take in one micro-batch: their own."""
@@ -374,4 +394,4 @@ class PackedTransformer(Classifier):
 
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
         """Logits for one micro-batch, float32, shape [rows, labels]."""
-        return self._encoder(tokens, rows, self.tokenizer.pad_id)
+        return self.encoder(tokens, rows, self.tokenizer.pad_id)

@@ -79,8 +79,22 @@ class Model(Protocol):
           Arrays of row numbers, int64, from short rows to long ones.
         """
 
+    @property
+    def width(self) -> int:
+        """How many numbers `forward` gives for each piece of the input: a logit a label, say."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers `gathered` gives for each row."""
+
     def forward(self, tokens: Tokens, rows: Int64) -> Float32:
-        """Raw outputs (logits) for one micro-batch, float32, shape [rows, labels]."""
+        """Raw outputs (logits) for one micro-batch, float32, shape [pieces, width].
+
+        A piece of the input is a row, or one of the windows of a row.
+        """
+
+    def gathered(self, found: Float32, tokens: Tokens) -> Float32:
+        """What `forward` gave for all pieces, by row: float32, shape [rows, outputs]."""
 
     def padded(self, lengths: Int64) -> Int64:
         """Tokens that rows of these lengths take in one micro-batch, padding counted."""
@@ -142,6 +156,20 @@ class Classifier:
     def cut(self, lengths: Int64, budget: int, threads: int) -> list[Int64]:
         """Micro-batches of like lengths; a family may know better ones."""
         return batching.plan_batches(lengths, budget, stretch=1.15, min_rows=32)
+
+    @property
+    def width(self) -> int:
+        """How many numbers `forward` gives for a row."""
+        return len(self.labels)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers `gathered` gives for a row."""
+        return self.width
+
+    def gathered(self, found: Float32, tokens: Tokens) -> Float32:
+        """Outputs by row; a family whose rows take several places in a micro-batch joins them."""
+        return found
 
     def tokenize(self, texts: pa.Array, pairs: pa.Array | None = None) -> Tokens:
         """Tokenizes string columns without nulls, one text or two a row."""

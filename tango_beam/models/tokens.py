@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Encoding, Tokenizer
@@ -50,6 +51,20 @@ class Tokens:
         """Tokens in each row, int64, shape [rows]."""
         return np.diff(self.offsets)
 
+    @property
+    def rows(self) -> int:
+        """Of how many rows these are the tokens."""
+        return len(self)
+
+    @property
+    def owners(self) -> Int64:
+        """The row that each piece is of, int64, shape [pieces]; here a piece is a row."""
+        return np.arange(len(self))
+
+    def by_row(self, values: npt.NDArray) -> npt.NDArray:
+        """Numbers of pieces, summed up by row."""
+        return values
+
     def padded(self, rows: Int64, pad_id: int, *, left: bool = False) -> Int64:
         """The ids of some rows as one int64 matrix [rows, longest], padded on one side."""
         return self._padded(self.ids, rows, pad_id, left)
@@ -80,16 +95,21 @@ class Tokens:
 
     def take(self, rows: Int64) -> Tokens:
         """The tokens of some rows."""
-        lengths = self.lengths[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        at = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(int(offsets[-1]))
+        at, offsets = self._places(rows)
         return Tokens(
             ids=self.ids[at],
             offsets=offsets,
             truncated=self.truncated[rows],
             types=None if self.types is None else self.types[at],
         )
+
+    def _places(self, pieces: Int64) -> tuple[Int64, Int64]:
+        """Where the tokens of some pieces lie, and the offsets that they get."""
+        lengths = self.lengths[pieces]
+        offsets = np.zeros(len(pieces) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        starts = np.repeat(self.offsets[pieces] - offsets[:-1], lengths)
+        return starts + np.arange(int(offsets[-1])), offsets
 
     def to_arrow(self) -> pa.StructArray:
         """The same as an Arrow column, so that tokens travel with their rows to the next tier."""

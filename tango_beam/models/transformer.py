@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,6 @@ from tango_beam.models.checkpoints import (
     USUAL_LENGTH,
     label_names,
     readable_length,
-    refuse_other_tasks,
 )
 from tango_beam.models.network_state import Fresh
 from tango_beam.models.packed import PackedTransformer
@@ -100,7 +99,13 @@ class Transformer(Classifier):
         if inputs["attention_mask"].all() and not (self._masked and spelt.any()):
             del inputs["attention_mask"]
         with self._fresh:
-            return last_token.logits(self.network, inputs)
+            return self._answer(inputs)
+
+    def _at_once(self, tokens: Tokens, rows: Int64) -> Float32:
+        return self._together(tokens, rows).float().cpu().numpy()
+
+    def _answer(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return last_token.logits(self.network, inputs)
 
     def adopt(self, network: Any) -> None:
         """Answers with another network of the same kind."""
@@ -128,7 +133,7 @@ class Transformer(Classifier):
         """
         words = self.trial()
         try:
-            together = self._together(words, np.array([0, 1])).float().cpu().numpy()
+            together = self._at_once(words, np.array([0, 1]))
             self.forward(words, np.array([2]))
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -169,26 +174,35 @@ def padded_inputs(
     return inputs
 
 
+T = TypeVar("T", bound=Transformer)
+
+
 def load(tier: TierConfig, compute: Compute) -> Transformer:
+    """Loads a sequence classifier (see `load_as`)."""
+    return load_as(Transformer, AutoModelForSequenceClassification, tier, compute)
+
+
+def load_as(family: type[T], head: Any, tier: TierConfig, compute: Compute) -> T:
     """Loads a checkpoint from a folder or a hub id, safetensors only, no remote code.
 
     Args:
+      family: what it becomes.
+      head: transformers' class of models with that head.
       tier: its source is a folder of this machine or a hub id, with the revision of a hub id; a
         larger max_length than the checkpoint's is passed over.
       compute: device and precision, both settled. Weights are kept and computed in bf16 or fp32;
         with int8 the linear layers are quantized later, and the rest is fp32.
 
     Raises:
-      ValueError: a checkpoint for regression or many labels at once, or one whose head's weights
-        are missing (it was never fine-tuned), or no tokenizer.
+      ValueError: a checkpoint whose head's weights are missing (it was never fine-tuned), or no
+        tokenizer.
       OSError: no such folder or id, or no safetensors file there.
     """
     at = _revision(tier)
     config = AutoConfig.from_pretrained(tier.source, trust_remote_code=False, **at)
-    refuse_other_tasks(tier.source, config)
     tokenizer = read_tokenizer(tier.source, **at)
     with _no_progress_bar():
-        network, report = AutoModelForSequenceClassification.from_pretrained(
+        network, report = head.from_pretrained(
             tier.source,
             config=config,
             dtype=torch.bfloat16 if compute.precision == "bf16" else torch.float32,
@@ -206,9 +220,9 @@ def load(tier: TierConfig, compute: Compute) -> Transformer:
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:6])
         raise ValueError(
-            f"{tier.source}: expected a fine-tuned classifier, found no weights for {missing}"
+            f"{tier.source}: expected a fine-tuned checkpoint, found no weights for {missing}"
         )
-    model = Transformer(network, tokenizer, tier, compute)
+    model = family(network, tokenizer, tier, compute)
     if not encoder_layers.known(network):
         model.try_out()
     return model

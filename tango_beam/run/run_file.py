@@ -41,6 +41,11 @@ class Run:
     audit_rate: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def prefix(self) -> str:
+        """What goes before the names of the columns that are added."""
+        return self.options.get("answer_prefix", "")
+
     def items(self) -> list[Item]:
         """The grid of checkpoints; the same for every worker and every run over this input."""
         return plan.plan_items(self.input.files, self.input.checkpoint_bytes)

@@ -116,7 +116,9 @@ class _Write(beam.DoFn):
         part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
         if self._step != "audited":
             return _Pending(part)
-        schema, name = audit.audit_schema(self._run.input.text_columns), f"{AUDIT}/{stem}"
+        answer = self._run.output_schema.field(self._run.prefix + "prediction")
+        schema = audit.audit_schema(self._run.input.text_columns, answer.type)
+        name = f"{AUDIT}/{stem}"
         return _Pending(part, Part(self._store, name, schema, PARQUET))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:

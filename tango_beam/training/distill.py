@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
@@ -108,7 +108,7 @@ def _comparison(teacher: Transformer, data: LabelledTexts) -> Callable[[BiLSTM],
     def compare(student: BiLSTM) -> TierAnswers:
         logits = logits_of(student, data.texts, data.pairs)
         answers = logits.argmax(axis=1), taught
-        return TierAnswers((Decoder().confidences(logits),), answers, data.targets)
+        return TierAnswers((LabelDecoder().confidences(logits),), answers, data.targets)
 
     return compare
 

@@ -20,7 +20,7 @@ from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer
-from tango_beam.training import inputs, loop, model_card, texts, vocabulary
+from tango_beam.training import inputs, loop, model_card, span_training, texts, vocabulary
 from tango_beam.training.options import FinetuneOptions
 
 
@@ -36,6 +36,8 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
+    if options.task == "span":
+        return span_training.run(options, command)
     folder = check_local_output(options.output)
     data = inputs.read_data(options)
     with inputs.naming("--encoder", options.encoder):

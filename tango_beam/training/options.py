@@ -37,6 +37,14 @@ class TrainingOptions:
     text_column: str = _data("the text, in every file", "text")
     text_pair_column: str | None = _data("the second text, for tasks on pairs", None)
     label_column: str = _data("of --train and --dev", "label")
+    task: Literal["labels", "span"] | None = _data(
+        "what the answers are: labels, or spans of a context (--text_pair_column)", None
+    )
+    answer_start_column: str = _data(
+        "span: where each answer of --label_column begins, in characters", "answer_starts"
+    )
+    stride: int = _data("span: tokens that two neighbouring windows of a context share", 128)
+    held_out_by: str | None = _data("a column: rows of one value stay together", None)
     held_out: int = _data("whole sentences to set aside, with every row inside one of them", 0)
     held_out_seed: int = _data("the same sentences for the same seed", 0)
     unlabeled: tuple[str, ...] = _data(

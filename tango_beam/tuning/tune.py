@@ -149,7 +149,7 @@ def _outcome(before: CascadeConfig, measured: list[TunedTier], rows: int) -> Out
     _, answered_by = cascade_answers(
         [tuned.logits.argmax(axis=1) for tuned in measured],
         [
-            tier.decoder.confidences(tuned.logits)
+            before.decoder(tier).confidences(tuned.logits)
             for tier, tuned in zip(tiers[:-1], measured[:-1], strict=True)
         ],
         thresholds,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import pipeline
 
-from tango_beam.answers import Decoder
+from tango_beam.answers import LabelDecoder
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import checkpoints, loading
 from tango_beam.models.bilstm import BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.models.checkpoints import labels_of
+from tango_beam.models.checkpoints import labels_of, stated_of
 from tests import tiny
 from tests.models.test_against_transformers import checkpoint
 
@@ -27,7 +27,7 @@ def answers(model, texts=TEXTS, pairs=None):
     outputs = np.zeros((len(texts), len(model.labels)), np.float32)
     for rows in model.plan(tokens.lengths):
         outputs[rows] = model.forward(tokens, rows)
-    return Decoder()(outputs, model.labels)
+    return LabelDecoder()(outputs, model.labels)
 
 
 def test_the_papers_bilstm_has_its_684_922_parameters():
@@ -103,22 +103,25 @@ def test_max_length_cuts_and_never_stretches(bert):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "kind"),
     [
-        ({"problem_type": "regression"}, "problem_type regression"),
-        ({"problem_type": "multi_label_classification"}, "problem_type multi_label"),
+        ({}, "labels"),
+        ({"problem_type": "single_label_classification"}, "labels"),
+        ({"problem_type": "multi_label_classification"}, "multi_label"),
+        ({"problem_type": "regression", "labels": ("quality",)}, "score"),
+        ({"labels": ("quality",)}, None),
     ],
+    ids=str,
 )
-def test_checkpoints_for_other_tasks_are_refused_by_name(tmp_path, change, message):
-    folder = tiny.transformer(tmp_path / "other", **change)
-    with pytest.raises(RefusedError, match=message):
-        labels_of(str(folder))
+def test_a_checkpoint_says_what_it_answers_with(tmp_path, change, kind):
+    stated = stated_of(str(tiny.transformer(tmp_path / "one", **change)))
+    assert (stated.kind, stated.labels) == (kind, change.get("labels", tiny.LABELS))
 
 
-def test_a_regression_head_is_refused(tmp_path):
-    folder = tiny.transformer(tmp_path / "one", labels=("score",))
-    with pytest.raises(RefusedError, match="two or more labels, found 1"):
-        labels_of(str(folder))
+def test_a_score_has_one_output(tmp_path):
+    folder = tiny.transformer(tmp_path / "two", problem_type="regression")
+    with pytest.raises(RefusedError, match="one output for a score, found 2 in id2label"):
+        stated_of(str(folder))
 
 
 LABELS = {
@@ -148,7 +151,6 @@ def test_labels_are_named_whatever_numbers_and_names_a_checkpoint_gives_them(tmp
     ("given", "message"),
     [
         ({"0": "a", "1": "a"}, r"a name for each label in id2label.*\['a'\] twice"),
-        ({"0": "a"}, "found 1 in id2label"),
         ({}, "found 0 in id2label"),
         ({"a": "a", "b": "b"}, "a config.json that transformers reads"),
         (["a", "b"], "a config.json that transformers reads"),

@@ -200,7 +200,7 @@ def test_other_encoders_stay_padded(tmp_path, bert):
 def test_a_packed_model_counts_its_parameters_and_is_not_saved(bert):
     ours, theirs = pair(bert)
     assert ours.parameters == theirs.parameters > 10_000
-    held = sum(parameter.numel() for parameter in ours._encoder._network.parameters())
+    held = sum(parameter.numel() for parameter in ours.encoder._network.parameters())
     assert held < ours.parameters  # its weights are held once
     assert not hasattr(ours, "save")
     assert ours.padded(np.array([0, 3, 9])).tolist() == [1, 3, 9]

@@ -31,7 +31,7 @@ def store(tmp_path):
     store = Store(str(tmp_path / "out"))
     run = Run(
         input=Input(files, INPUT, ("text",)),
-        output_schema=COLUMNS.schema(INPUT, ("no", "yes")),
+        output_schema=COLUMNS.schema(INPUT),
     )
     store.prepare(overwrite=True)
     run.save(store)
@@ -52,7 +52,7 @@ def answered(ids, checkpoint=0, attempt=7, file=0, row_group=-1):
         "truncated": [False] * count,
         "cascade": ["0" * 16] * count,
     }
-    columns = {name: pa.array(answer[name], COLUMNS.added(()).field(name).type) for name in answer}
+    columns = {name: pa.array(answer[name], COLUMNS.added().field(name).type) for name in answer}
     rows = np.array(ids, np.int64) * 10
     cost = {"seconds": 0.5, "computing": 0.25, "operations": 100.0, "tokens": 3, "padded": 4}
     return pa.RecordBatch.from_pydict(
@@ -78,7 +78,7 @@ def test_rows_are_written_in_the_outputs_schema_with_their_positions(store):
     (receipt,) = sink(store, [answered([1, 2]), answered([3], file=1, row_group=4)])
     (file,) = receipt.files
     table = pq.read_table(store.path(file.name))
-    assert table.schema.equals(COLUMNS.schema(INPUT, ()))
+    assert table.schema.equals(COLUMNS.schema(INPUT))
     assert table["id"].to_pylist() == [1, 2, 3]
     assert table["source_file"].to_pylist() == ["/a", "/a", "/b"]
     assert table["source_row"].to_pylist() == [10, 20, 30]

@@ -1,0 +1,172 @@
+"""Fine-tunes an encoder to answer questions with spans of their contexts.
+
+Devlin et al., 2019, section 4.2: cross entropy of the answer's first and last token, over the
+tokens of the context and the first token of all, which stands for no answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import AutoModelForQuestionAnswering
+
+from tango_beam.answers import span_text
+from tango_beam.answers.span import SpanDecoder
+from tango_beam.arrays import Int64
+from tango_beam.config import TierConfig
+from tango_beam.errors import RefusedError
+from tango_beam.local_output import check_local_output
+from tango_beam.models.checkpoints import refuse_unreadable
+from tango_beam.models.logits import logits_of
+from tango_beam.models.span_transformer import SpanTransformer
+from tango_beam.models.transformer import read_tokenizer
+from tango_beam.models.windows import Windows
+from tango_beam.training import inputs, loop, model_card
+from tango_beam.training.options import FinetuneOptions
+from tango_beam.training.questions import Questions, positions, read_questions
+
+
+def run(options: FinetuneOptions, command: str) -> dict[str, float]:
+    """Trains, scores and saves a tier that answers with spans; returns its scores.
+
+    Args:
+      options: see `FinetuneOptions`.
+      command: for the card.
+
+    Raises:
+      RefusedError: before any training; says what does not fit.
+    """
+    folder = check_local_output(options.output)
+    data = read(options.train, "--train", options)
+    dev = read(options.dev, "--dev", options) if options.dev else None
+    train, held_out = part(data, options)
+    with inputs.naming("--encoder", options.encoder):
+        refuse_unreadable(options.encoder)
+        model = start(options)
+    windows = model.tokenize(train.questions, train.contexts)
+    history = fit(model, windows, positions(windows, train), options, held_out)
+    model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
+    scores = scored(model, held_out, "held-out")
+    if dev is not None:
+        scores |= scored(model, dev, "dev")
+    used = [model_card.data_row(options.train, len(train), "train")]
+    if options.dev and dev is not None:
+        used.append(model_card.data_row(options.dev, len(dev), "dev, scored once"))
+    about = options.about or f"Answers questions with spans, fine-tuned from {options.encoder}."
+    settings = asdict(options)
+    model_card.write(folder, folder.name, about, command, used, scores, history, settings)
+    return scores
+
+
+def read(pattern: str, option: str, options: FinetuneOptions) -> Questions:
+    """Questions of a file that an option names."""
+    by = options.held_out_by
+    return read_questions(
+        pattern,
+        options.text_columns,
+        options.label_column,
+        options.answer_start_column,
+        group=by if by not in (None, "row", "sentence") and option == "--train" else None,
+        input_format=options.input_format,
+        option=option,
+    )
+
+
+def part(data: Questions, options: FinetuneOptions) -> tuple[Questions, Questions]:
+    """Questions to train on, and those that are set aside: whole groups where rows have them."""
+    groups = np.arange(len(data))
+    if data.group is not None:
+        groups = data.group.dictionary_encode().indices.to_numpy()
+    order = np.random.default_rng(options.held_out_seed).permutation(int(groups.max()) + 1)
+    place = np.argsort(order)[groups]
+    # Whole groups, in a random order, until there are as many rows as were asked for.
+    reached = np.cumsum(np.bincount(place))
+    chosen = place <= np.searchsorted(reached, options.held_out) if options.held_out else place < 0
+    if chosen.all():
+        raise RefusedError(
+            f"--held_out {options.held_out}: expected rows of {options.train} left to train on, "
+            f"found {len(data):,} in all"
+        )
+    return data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
+
+
+def start(options: FinetuneOptions) -> SpanTransformer:
+    """An encoder with a head for first and last tokens, in float32; one that it has is kept.
+
+    Raises:
+      ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
+    """
+    torch.manual_seed(options.seed)
+    network: Any = AutoModelForQuestionAnswering.from_pretrained(
+        options.encoder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    )
+    tier = TierConfig("", max_length=options.max_length, stride=options.stride)
+    return SpanTransformer(network, read_tokenizer(options.encoder), tier)
+
+
+def fit(
+    model: SpanTransformer,
+    windows: Windows,
+    goal: Int64,
+    options: FinetuneOptions,
+    held_out: Questions,
+) -> list[dict[str, float]]:
+    """Trains in place; returns a dict an epoch.
+
+    Args:
+      model: from `start`.
+      windows: of the training rows.
+      goal: first and last tokens of the answers, int64, shape [windows, 2].
+      options: see `FinetuneOptions`.
+      held_out: questions to score after every epoch.
+    """
+    rng = np.random.default_rng(options.seed)
+    torch.manual_seed(options.seed)
+    epochs = [
+        loop.epoch_batches(windows.lengths, options.batch_size, rng) for _ in range(options.epochs)
+    ]
+
+    def loss(rows: Int64) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+            edges = model.edges(windows, rows)
+        return edge_loss(edges.float(), windows, rows, torch.from_numpy(goal[rows]))
+
+    def rank() -> dict[str, float]:
+        return scored(model, held_out, "held-out")
+
+    return loop.train(model.network, epochs, options, loss, rank=rank)
+
+
+def edge_loss(
+    edges: torch.Tensor, windows: Windows, rows: Int64, goal: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross entropy of first and last tokens over those that may be one.
+
+    Args:
+      edges: start and end logits, shape [windows, tokens, 2].
+      windows: of all rows.
+      rows: the windows of the batch.
+      goal: int64, shape [windows, 2].
+    """
+    at = torch.arange(edges.shape[1])
+    first, stop = (torch.from_numpy(part[rows])[:, None] for part in (windows.first, windows.stop))
+    allowed = ((at >= first) & (at < stop)) | (at == 0)
+    masked = edges.masked_fill(~allowed[:, :, None], torch.finfo(edges.dtype).min)
+    return functional.cross_entropy(masked, goal)
+
+
+def scored(model: SpanTransformer, data: Questions, where: str) -> dict[str, float]:
+    """Exact match and F1 of a model's answers, 0 to 1; nothing without rows."""
+    if not len(data):
+        return {}
+    found = logits_of(model, data.questions, data.contexts)
+    texts = SpanDecoder().texts(found, data.contexts)
+    pairs = list(zip(texts, data.answers, strict=True))
+    return {
+        f"exact match, {where}": float(np.mean([span_text.is_match(*pair) for pair in pairs])),
+        f"F1, {where}": float(np.mean([span_text.best_f1(*pair) for pair in pairs])),
+    }
