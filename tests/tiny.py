@@ -7,7 +7,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from tango_beam.answers import LabelDecoder
 from tango_beam.cascade_directory import save_cascade
@@ -73,7 +78,9 @@ def fast(backend: Tokenizer, max_length: int = 64) -> PreTrainedTokenizerFast:
     )
 
 
-def transformer(folder: Path, labels=LABELS, seed: int = 0, **changes) -> Path:
+def transformer(
+    folder: Path, labels=LABELS, seed: int = 0, head=BertForSequenceClassification, **changes
+) -> Path:
     backend = tokenizer()
     torch.manual_seed(seed)
     config = BertConfig(
@@ -90,9 +97,14 @@ def transformer(folder: Path, labels=LABELS, seed: int = 0, **changes) -> Path:
             **changes,
         }
     )
-    BertForSequenceClassification(config).save_pretrained(folder)
+    head(config).save_pretrained(folder)
     fast(backend).save_pretrained(folder)
     return folder
+
+
+def reader(folder: Path, seed: int = 0, **changes) -> Path:
+    """Answers questions with spans."""
+    return transformer(folder, seed=seed, head=BertForQuestionAnswering, **changes)
 
 
 def bilstm(folder: Path, labels=LABELS, seed: int = 0, spread: float = 1.0, **changes) -> Path:
