@@ -25,7 +25,8 @@ from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.io import inputs, sample
 from tango_beam.io.jsonl_schema import read_schema
-from tango_beam.io.labelled import one_array, targets_of
+from tango_beam.io.label_columns import targets_of
+from tango_beam.io.labelled import one_array
 from tango_beam.io.planned import Input, describe_corpus
 from tango_beam.models.protocol import Model
 from tango_beam.resolve import load_tiers, resolve_cascade, settle

@@ -9,30 +9,35 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam import record_columns
-from tango_beam.arrays import Int64
+from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
-from tango_beam.io import inputs, sample
+from tango_beam.io import inputs, label_columns, sample
 from tango_beam.io.planned import BYTES, Input
 from tango_beam.io.slice_reader import Piece, SliceReader
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Texts, one or two a row, with the label that each bears.
+    """Texts, one or two a row, with the right answer to each.
 
     Attributes:
       texts: string, shape [rows], without nulls.
       pairs: the second texts, or None.
-      targets: index into `labels`, int64, shape [rows].
-      labels: the labels' names.
+      targets: of `labels`, index into them, int64, shape [rows]; of `multi_label`, which of them
+        a row bears, 0 or 1, float32, shape [rows, labels]; of `score`, the scores, float32, shape
+        [rows, 1].
+      labels: the labels' names; of `score`, the column's.
+      kind: one of `label_columns.KINDS`.
+      groups: number of each row's value in the column that rows are grouped by, int64, shape
+        [rows]; None where none was asked for.
     """
 
     texts: pa.Array
     pairs: pa.Array | None
-    targets: Int64
+    targets: Int64 | Float32
     labels: tuple[str, ...]
+    kind: str = label_columns.LABELS
+    groups: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -40,8 +45,13 @@ class LabelledTexts:
     def take(self, rows: Int64) -> LabelledTexts:
         """Some of the rows."""
         chosen = pa.array(rows)
-        pairs = None if self.pairs is None else self.pairs.take(chosen)
-        return replace(self, texts=self.texts.take(chosen), pairs=pairs, targets=self.targets[rows])
+        return replace(
+            self,
+            texts=self.texts.take(chosen),
+            pairs=None if self.pairs is None else self.pairs.take(chosen),
+            targets=self.targets[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
 
 
 def read_labelled(
@@ -50,6 +60,8 @@ def read_labelled(
     label_column: str,
     labels: Sequence[str] | None = None,
     *,
+    kind: str | None = label_columns.LABELS,
+    group_column: str | None = None,
     input_format: str = "auto",
     option: str = "--input",
 ) -> LabelledTexts:
@@ -58,38 +70,74 @@ def read_labelled(
     Args:
       patterns: paths, globs and folders, on any fsspec URL.
       text_columns: one column, or two for pairs.
-      label_column: labels; integers and other values are compared by how they are written.
+      label_column: labels, or lists of them, as `kind` says; integers and other values are
+        compared by how they are written. Or scores: numbers.
       labels: the labels that there may be, in order; those that there are, sorted, by default.
+      kind: one of `label_columns.KINDS`; None for the one that the column's type states.
+      group_column: rows of one value in it get the same number in `groups`.
       input_format: as the option has it.
       option: the option that names the files, for messages.
 
     Raises:
       RefusedError: a column that is not there or holds no texts, a null, a row or file that cannot
-        be read, a label that is none of `labels`, or no rows; names file, column and what was
-        found.
+        be read, a label that is none of `labels`, what is no list or no score where one must be,
+        or no rows; names file, column and what was found.
     """
+    more = [label_column, *([group_column] if group_column else [])]
     given = inputs.inspect(
         patterns,
         text_columns,
         input_format=input_format,
-        columns=[label_column],
+        columns=more,
         unknown_keys="drop",
         option=option,
-        columns_option="--label_column",
+        columns_option="--label_column" + " or --held_out_by" * bool(group_column),
     )
-    path = given.files[0].file.path
-    columns = list(dict.fromkeys([*text_columns, label_column]))
+    columns = list(dict.fromkeys([*text_columns, *more]))
+    schema = sample.schema_of(given, columns)
+    kind = kind or label_columns.kind_of_column(schema.field(label_column).type, label_column)
     try:
-        table = _read(given, columns, label_column)
+        table = _read(given, schema, label_column, kind, labels)
     except OSError as error:
         raise RefusedError(str(error)) from error
     if not table.num_rows:
         raise RefusedError(f"{option} {' '.join(patterns)}: expected labelled rows, found none")
-    names = [str(value) for value in table[label_column].to_pylist()]
-    known = tuple(sorted(set(names)) if labels is None else labels)
-    targets = targets_of(names, known, f"--label_column {label_column}: expected in {path}")
+    where = f"--label_column {label_column}: expected in {given.files[0].file.path}"
+    targets, known = _targets(table[label_column], kind, labels, where)
     texts, *pairs = (one_array(table[name]) for name in text_columns)
-    return LabelledTexts(texts, pairs[0] if pairs else None, targets, known)
+    return LabelledTexts(
+        texts,
+        pairs[0] if pairs else None,
+        targets,
+        known or (label_column,),
+        kind,
+        _groups(table[group_column], group_column) if group_column else None,
+    )
+
+
+def _targets(
+    column: pa.ChunkedArray, kind: str, labels: Sequence[str] | None, where: str
+) -> tuple[Int64 | Float32, tuple[str, ...]]:
+    """What `LabelledTexts.targets` holds, and the labels' names."""
+    if kind == label_columns.SCORE:
+        return column.to_numpy()[:, None], tuple(labels or ())
+    if kind == label_columns.MULTI_LABEL:
+        lists = column.combine_chunks()
+        known = tuple(sorted(set(lists.flatten().to_pylist())) if labels is None else labels)
+        return label_columns.sets_of(lists, known), known
+    names = [str(value) for value in column.to_pylist()]
+    known = tuple(sorted(set(names)) if labels is None else labels)
+    return label_columns.targets_of(names, known, where), known
+
+
+def _groups(column: pa.ChunkedArray, name: str) -> Int64:
+    kind = column.type
+    try:
+        plain = column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+        encoded = plain.combine_chunks().dictionary_encode(null_encoding="encode")
+    except pa.ArrowNotImplementedError as error:
+        raise RefusedError(f"--held_out_by {name}: expected plain values, found {kind}") from error
+    return encoded.indices.to_numpy().astype(np.int64)
 
 
 def read_rows(
@@ -132,8 +180,13 @@ def read_rows(
     return pa.concat_tables(parts)
 
 
-def _read(given: Input, columns: list[str], label_column: str) -> pa.Table:
-    parts = [sample.schema_of(given, columns).empty_table()]
+def _read(
+    given: Input, schema: pa.Schema, label_column: str, kind: str, labels: Sequence[str] | None
+) -> pa.Table:
+    at = schema.get_field_index(label_column)
+    stored = label_columns.stored_as(schema.field(at).type, kind)
+    schema = schema.set(at, pa.field(label_column, stored))
+    parts = [schema.empty_table()]
     rows_of_file: dict[int, int] = {}
     for piece in SliceReader(given).read_all():
         _refuse_dead(piece, given)
@@ -142,10 +195,11 @@ def _read(given: Input, columns: list[str], label_column: str) -> pa.Table:
         file = piece.good.column(record_columns.POSITION).field("file")[0].as_py()
         before = rows_of_file.get(file, 0)
         rows_of_file[file] = before + piece.good.num_rows
-        part = sample.select(given, piece.good, columns)
-        path = given.files[file].file.path
-        _refuse_nulls(part.column(label_column), path, before, label_column)
-        parts.append(pa.Table.from_batches([part]))
+        part = sample.select(given, piece.good, schema.names)
+
+        refusal = _refusal(label_column, given.files[file].file.path, before)
+        checked = label_columns.checked(part.column(at), kind, labels, refusal)
+        parts.append(pa.Table.from_batches([part.set_column(at, schema.field(at), checked)]))
     return pa.concat_tables(parts)
 
 
@@ -158,37 +212,17 @@ def _refuse_dead(piece: Piece, given: Input) -> None:
         raise RefusedError(f"{path}, {place} {position['row']}: {error}")
 
 
-def _refuse_nulls(labels: pa.Array, path: str, before: int, label_column: str) -> None:
-    nulls = np.flatnonzero(labels.is_null().to_numpy(zero_copy_only=False))
-    if len(nulls):
-        raise RefusedError(
-            f"--label_column {label_column}: expected no nulls in {path}, found one in row "
-            f"{before + int(nulls[0]) + 1}"
+def _refusal(label_column: str, path: str, before: int) -> label_columns.Refusal:
+    def refusal(row: int, expected: str, found: str) -> RefusedError:
+        return RefusedError(
+            f"--label_column {label_column}: expected {expected} in {path}, found {found} in row "
+            f"{before + row + 1}"
         )
+
+    return refusal
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
     """A column of texts as one plain string array."""
     plain = column.cast(pa.string())
     return plain.chunk(0) if plain.num_chunks == 1 else pa.concat_arrays(plain.chunks)
-
-
-def targets_of(names: Sequence[str | None], labels: Sequence[str], where: str) -> Int64:
-    """Index of each label, int64, shape [rows].
-
-    Args:
-      names: as they are written.
-      labels: that there may be, in order.
-      where: option and file, for the message.
-
-    Raises:
-      RefusedError: a label that is none of them.
-    """
-    index = {label: number for number, label in enumerate(labels)}
-    unknown = sorted({str(name) for name in names if name not in index})
-    if unknown:
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        raise RefusedError(
-            f"{where} the labels {', '.join(labels)}, found {', '.join(unknown[:_SHOWN])}{more}"
-        )
-    return np.fromiter((index[str(name)] for name in names), np.int64, len(names))
