@@ -24,6 +24,7 @@ FLOORS = (
         "options",
         "local_output",
         "checkpoint_files",
+        "answer_metrics",
     ),
     ("statistics", "guarantees/"),
     ("the cascade as a value", "answers/", "config", "cascade_directory"),

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
 from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
-
-LABELS, MULTI_LABEL, SCORE = KINDS = ("labels", "multi_label", "score")
 
 # Makes an error of a row's number, what was expected and what was found.
 Refusal = Callable[[int, str, str], RefusedError]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import record_columns
-from tango_beam.arrays import Float32, Int64
+from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, label_columns, sample
 from tango_beam.io.planned import BYTES, Input
@@ -34,7 +35,7 @@ class LabelledTexts:
 
     texts: pa.Array
     pairs: pa.Array | None
-    targets: Int64 | Float32
+    targets: npt.NDArray
     labels: tuple[str, ...]
     kind: str = label_columns.LABELS
     groups: Int64 | None = None
@@ -117,7 +118,7 @@ def read_labelled(
 
 def _targets(
     column: pa.ChunkedArray, kind: str, labels: Sequence[str] | None, where: str
-) -> tuple[Int64 | Float32, tuple[str, ...]]:
+) -> tuple[npt.NDArray, tuple[str, ...]]:
     """What `LabelledTexts.targets` holds, and the labels' names."""
     if kind == label_columns.SCORE:
         return column.to_numpy()[:, None], tuple(labels or ())

@@ -21,6 +21,7 @@ class BiLSTMConfig:
       max_length: the most tokens read of a text.
       pad_id: token id that fills short rows up.
       dropout: between layers, in training only.
+      problem_type: what its outputs are, in transformers' words.
     """
 
     labels: tuple[str, ...]
@@ -32,3 +33,4 @@ class BiLSTMConfig:
     max_length: int = 256
     pad_id: int = 0
     dropout: float = 0.1
+    problem_type: str = "single_label_classification"

@@ -71,7 +71,7 @@ def stated_of(source: str) -> Stated:
     config = _hub_config(source)
     if is_span(config):
         return Stated((), SPAN)
-    return Stated(label_names(source, config.id2label), kind_of(source, config))
+    return Stated(label_names(source, config.id2label), _kind_of(source, config))
 
 
 def is_span(config: Any) -> bool:
@@ -79,7 +79,7 @@ def is_span(config: Any) -> bool:
     return any(name.endswith("ForQuestionAnswering") for name in config.architectures or ())
 
 
-def kind_of(source: str, config: Any) -> str | None:
+def _kind_of(source: str, config: Any) -> str | None:
     """Which kind of answer a sequence classifier gives; None where it does not say.
 
     Raises:
@@ -130,7 +130,7 @@ def _hub_config(source: str) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if not is_span(config):
-            kind_of(source, config)
+            _kind_of(source, config)
             label_names(source, config.id2label)
         return config
     except (OSError, ValueError, AttributeError, TypeError) as error:

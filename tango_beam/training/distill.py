@@ -16,21 +16,28 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from tango_beam.answers import LabelDecoder
+from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.guarantees.thresholds import threshold_for_agreement
-from tango_beam.guarantees.tier_answers import TierAnswers
-from tango_beam.io.labelled import LabelledTexts
 from tango_beam.local_output import check_local_output
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import inputs, loop, model_card, texts, vocabulary
+from tango_beam.training import (
+    comparison,
+    inputs,
+    loop,
+    model_card,
+    objectives,
+    texts,
+    vocabulary,
+)
+from tango_beam.training.objectives import PROBLEM_TYPES, Scale
 from tango_beam.training.options import DistillOptions
 
 logger = logging.getLogger(__name__)
@@ -51,33 +58,34 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     """
     folder = check_local_output(options.output)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
-    data = inputs.read_data(options, teacher.labels)
+    # One output without a word of what it is: a number.
+    kind = stated_of(options.teacher).kind or SCORE
+    data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
     )
-    student = _student(options, teacher, rows)
+    student = _student(options, teacher, kind, rows)
     logger.info("%s texts to distil on", f"{len(rows):,}")
     logits = logits_of(teacher, *texts.columns(rows))
-    compare = _comparison(teacher, data.held_out) if options.held_out else None
+    compare = comparison.with_teacher(teacher, data.held_out) if options.held_out else None
 
     def rank(current: BiLSTM) -> dict[str, float]:
-        return _tier_scores(compare(current), "held-out") if compare else {}
+        return compare(current).scores("held-out") if compare else {}
 
     history = distill(student, rows, logits, options, rank)
     scores, threshold = rank(student), None
     shared = bool(options.cascade) and options.student == "pieces"
     dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
     student.save(folder, dtype, tokenizer=not shared)
-    if compare:
+    if compare and kind == LABELS:
         tiers = compare(student)
-        agrees = tiers.answers[0] == tiers.last
-        threshold = threshold_for_agreement(tiers.confidences[0], agrees, options.agreement)
-        scores |= {"threshold": threshold, **_cascade_scores(tiers, threshold, "held-out")}
+        threshold = tiers.threshold(options.agreement)
+        scores |= {"threshold": threshold, **tiers.cascade_scores(threshold, "held-out")}
     if data.dev:
-        tiers = _comparison(teacher, data.dev)(student)
-        scores |= _tier_scores(tiers, "dev")
-        scores |= {} if threshold is None else _cascade_scores(tiers, threshold, "dev")
-    used += model_card.scored_rows(options, data.dev)
+        tiers = comparison.with_teacher(teacher, data.dev)(student)
+        scores |= tiers.scores("dev")
+        scores |= {} if threshold is None else tiers.cascade_scores(threshold, "dev")
+    used += model_card.scored_rows(options, data.held_out, data.dev)
     about = f"A first tier distilled from {options.teacher} ({options.student})."
     settings = {**asdict(options), **asdict(student.config)}
     model_card.write(folder, folder.name, about, command, used, scores, history, settings)
@@ -86,8 +94,10 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     return scores
 
 
-def _student(options: DistillOptions, teacher: Transformer, rows: list[texts.Row]) -> BiLSTM:
-    shape = options.shape(teacher.labels)
+def _student(
+    options: DistillOptions, teacher: Transformer, kind: str, rows: list[texts.Row]
+) -> BiLSTM:
+    shape = options.shape(teacher.labels, PROBLEM_TYPES[kind])
     if options.student == "words":
         return words_student(
             [text for row in rows for text in row], shape, options.seed, options.vectors
@@ -99,36 +109,6 @@ def _student(options: DistillOptions, teacher: Transformer, rows: list[texts.Row
             f"{shape.embedding_size}"
         )
     return pieces_student(teacher, shape, options.seed)
-
-
-def _comparison(teacher: Transformer, data: LabelledTexts) -> Callable[[BiLSTM], TierAnswers]:
-    """Compares students with their teacher on labelled texts; the teacher answers them once."""
-    taught = logits_of(teacher, data.texts, data.pairs).argmax(axis=1)
-
-    def compare(student: BiLSTM) -> TierAnswers:
-        logits = logits_of(student, data.texts, data.pairs)
-        answers = logits.argmax(axis=1), taught
-        return TierAnswers((LabelDecoder().confidences(logits),), answers, data.targets)
-
-    return compare
-
-
-def _tier_scores(tiers: TierAnswers, where: str) -> dict[str, float]:
-    first, second = tiers.answers
-    return {
-        f"accuracy of the first tier, {where}": float((first == tiers.truth).mean()),
-        f"accuracy of the second tier, {where}": float((second == tiers.truth).mean()),
-        f"agreement of both, {where}": float((first == second).mean()),
-    }
-
-
-def _cascade_scores(tiers: TierAnswers, threshold: float, where: str) -> dict[str, float]:
-    answers, tier = tiers.cascaded((threshold,))
-    return {
-        f"agreement of cascade and second tier, {where}": float((answers == tiers.last).mean()),
-        f"escalation rate, {where}": float((tier > 1).mean()),
-        f"accuracy of the cascade, {where}": float((answers == tiers.truth).mean()),
-    }
 
 
 def _save_cascade(
@@ -196,7 +176,7 @@ def distill(
     Args:
       student: from `pieces_student` or `words_student`.
       rows: labelled, unlabelled and augmented texts alike.
-      teacher_logits: float32, shape [rows, labels].
+      teacher_logits: its raw outputs, float32, shape [rows, labels].
       options: see `DistillOptions`.
       rank: called after every epoch with the student; returns scores to log.
 
@@ -205,7 +185,7 @@ def distill(
     """
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
-    tokens, goal = _tokenize(student, rows), torch.from_numpy(teacher_logits)
+    tokens = _tokenize(student, rows)
     usable = np.flatnonzero(tokens.lengths > 0)
     lengths = tokens.lengths[usable]
     epochs = [
@@ -216,13 +196,22 @@ def distill(
         for _ in range(options.epochs)
     ]
 
-    def loss(batch: Int64) -> torch.Tensor:
-        ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
-        return functional.mse_loss(student.network(ids), goal[batch])
+    def train(goal: Float32, look: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
+        aim = torch.from_numpy(goal)
 
-    return loop.train(
-        student.network, epochs, options, loss, per_row=True, rank=lambda: rank(student)
-    )
+        def loss(batch: Int64) -> torch.Tensor:
+            ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
+            return functional.mse_loss(student.network(ids), aim[batch])
+
+        return loop.train(student.network, epochs, options, loss, per_row=True, rank=look)
+
+    if student.config.problem_type == PROBLEM_TYPES[SCORE]:
+        _, head = objectives.head_of(student.network, 1)
+        Scale.of(teacher_logits, head).to_scores(head)  # it is fresh
+        return objectives.train_on_scores(
+            student.network, teacher_logits, lambda: rank(student), train
+        )
+    return train(teacher_logits, lambda: rank(student))
 
 
 def _tokenize(student: BiLSTM, rows: list[texts.Row], window: int = 65_536) -> Tokens:

@@ -7,12 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
+from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.local_output import check_local_output
 from tango_beam.models import encoder_layers
@@ -20,8 +23,19 @@ from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer
-from tango_beam.training import inputs, loop, model_card, span_training, texts, vocabulary
+from tango_beam.training import (
+    inputs,
+    loop,
+    model_card,
+    objectives,
+    span_training,
+    texts,
+    vocabulary,
+)
+from tango_beam.training.objectives import PROBLEM_TYPES, Scale
 from tango_beam.training.options import FinetuneOptions
+
+History = list[dict[str, float]]
 
 
 def run(options: FinetuneOptions, command: str) -> dict[str, float]:
@@ -39,27 +53,29 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     if options.task == "span":
         return span_training.run(options, command)
     folder = check_local_output(options.output)
-    data = inputs.read_data(options)
+    data = inputs.read_data(options, options.task)
+    train, where = data.train, f"held-out {options.held_out_rows(data.train.kind)}"
+    if options.smoothing and train.kind != LABELS:
+        raise RefusedError(f"--smoothing: expected --task labels, found {train.kind}")
     with inputs.naming("--encoder", options.encoder):
         refuse_unreadable(options.encoder)
-        model = start(options, data.train.labels)
-    used = [model_card.data_row(options.train, len(data.train), "train")]
-    rows = texts.rows_of(data.train)
-    goal: Int64 | Float32 = data.train.targets
+        model = start(options, train)
+    used = [model_card.data_row(options.train, len(train), "train")]
+    rows, goal = texts.rows_of(train), train.targets
+    loss = objectives.loss_of(train.kind, goal, options.rare_weight, options.smoothing)
     if options.teacher:
-        rows, goal, used = _taught(options, data.train)
+        rows, goal, used = _taught(options, train)
+        loss = functional.mse_loss
 
     def rank(current: Transformer) -> dict[str, float]:
-        if not options.held_out:
-            return {}
-        return {"accuracy, held-out sentences": accuracy(current, data.held_out)}
+        return scores_on(current, data.held_out, where) if options.held_out else {}
 
-    history = fine_tune(model, rows, goal, options, rank)
+    history = fine_tune(model, rows, goal, loss, options, rank)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
     scores = rank(model)
     if data.dev:
-        scores["accuracy, dev"] = accuracy(model, data.dev)
-    used += model_card.scored_rows(options, data.dev)
+        scores |= scores_on(model, data.dev, "dev")
+    used += model_card.scored_rows(options, data.held_out, data.dev)
     about = options.about or f"A second tier, fine-tuned from {options.encoder}."
     settings = asdict(options)
     model_card.write(folder, folder.name, about, command, used, scores, history, settings)
@@ -70,18 +86,18 @@ def _taught(
     options: FinetuneOptions, train: LabelledTexts
 ) -> tuple[list[texts.Row], Float32, list[dict[str, Any]]]:
     """Texts with the teachers' mean logits, and where the texts come from."""
-    teachers = inputs.load_teachers(options.teacher, train.labels, options.max_length)
+    teachers = inputs.load_teachers(options.teacher, train, options.max_length)
     gathered, used = texts.gather(train, options, unlabeled_rows=options.unlabeled_rows)
     return gathered, texts.teach(teachers, gathered, train.labels), used
 
 
-def start(options: FinetuneOptions, labels: tuple[str, ...]) -> Transformer:
-    """An encoder with a classification head, in float32.
+def start(options: FinetuneOptions, data: LabelledTexts) -> Transformer:
+    """An encoder with a head for a kind of answer, in float32.
 
     Args:
       options: name the encoder, a folder or Hugging Face id. Its head is kept if it has the same
-        number of labels; otherwise it gets a new one.
-      labels: the labels' names.
+        number of outputs; otherwise it gets a new one.
+      data: say the kind and the labels' names.
 
     Raises:
       ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
@@ -89,29 +105,38 @@ def start(options: FinetuneOptions, labels: tuple[str, ...]) -> Transformer:
     torch.manual_seed(options.seed)
     network, report = AutoModelForSequenceClassification.from_pretrained(
         options.encoder,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        num_labels=len(data.labels),
+        id2label=dict(enumerate(data.labels)),
+        label2id={label: index for index, label in enumerate(data.labels)},
+        problem_type=PROBLEM_TYPES[data.kind],
         use_safetensors=True,
         trust_remote_code=False,
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    _refuse_misfits(options.encoder, network.base_model_prefix, report["mismatched_keys"])
+    mismatched = _names(report["mismatched_keys"])
+    _refuse_misfits(options.encoder, network.base_model_prefix, mismatched)
     tokenizer = read_tokenizer(options.encoder)
     if options.drop_unused:
         tokenizer = _without_unused(network, tokenizer)
     model = Transformer(network, tokenizer, TierConfig("", max_length=options.max_length))
     if not encoder_layers.known(network):
         model.try_out()
+    if data.kind == SCORE:
+        name, head = objectives.head_of(network, 1)
+        if f"{name}.weight" in {*mismatched, *_names(report["missing_keys"])}:
+            Scale.of(data.targets, head).to_scores(head)  # a new head knows nothing of the scores
     return model
 
 
-def _refuse_misfits(encoder: str, body: str, mismatched: Iterable[Any]) -> None:
+def _names(keys: Iterable[Any]) -> list[str]:
+    return [entry if isinstance(entry, str) else entry[0] for entry in keys]
+
+
+def _refuse_misfits(encoder: str, body: str, mismatched: list[str]) -> None:
     """A head for other labels may have another shape; the body's weights must fit."""
-    names = [entry if isinstance(entry, str) else entry[0] for entry in mismatched]
-    misfits = sorted(name for name in names if name.startswith(f"{body}."))
+    misfits = sorted(name for name in mismatched if name.startswith(f"{body}."))
     if misfits:
         raise ValueError(
             f"{encoder}: expected weights of the shapes in config.json, found others for "
@@ -142,23 +167,41 @@ def _without_unused(network: Any, tokenizer: Any) -> Any:
 def fine_tune(
     model: Transformer,
     rows: list[texts.Row],
-    goal: Int64 | Float32,
+    goal: npt.NDArray,
+    loss: objectives.Loss,
     options: FinetuneOptions,
     rank: Callable[[Transformer], dict[str, float]],
-) -> list[dict[str, float]]:
-    """Trains in place with cross entropy, or with squared error where teacher logits are given.
+) -> History:
+    """Trains in place.
 
     Args:
       model: from `start`.
       rows: texts, or pairs of them.
-      goal: index of the right label, int64, shape [rows]; or teacher logits, float32, shape
-        [rows, labels].
+      goal: what each row's logits are compared with: targets, or the logits of teachers.
+      loss: of logits and goal.
       options: see `FinetuneOptions`.
       rank: called after every epoch with the model; returns scores to log.
 
     Returns:
       One dict an epoch: its mean loss and what `rank` said.
     """
+
+    def train(goal: npt.NDArray, look: Callable[[], dict[str, float]]) -> History:
+        return _train(model, rows, goal, loss, options, look)
+
+    if model.network.config.problem_type == PROBLEM_TYPES[SCORE]:
+        return objectives.train_on_scores(model.network, goal, lambda: rank(model), train)
+    return train(goal, lambda: rank(model))
+
+
+def _train(
+    model: Transformer,
+    rows: list[texts.Row],
+    goal: npt.NDArray,
+    loss: objectives.Loss,
+    options: FinetuneOptions,
+    rank: Callable[[], dict[str, float]],
+) -> History:
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
@@ -170,28 +213,21 @@ def fine_tune(
         model.network,
         epochs,
         options,
-        lambda batch: _loss(model, tokens, batch, aim[batch], options),
+        lambda batch: loss(_logits(model, tokens, batch, options), aim[batch]),
         after_step=mean.update if mean else lambda step: None,
-        rank=lambda: mean.apply(lambda: rank(model)) if mean else rank(model),
+        rank=lambda: mean.apply(rank) if mean else rank(),
     )
     if mean:
         mean.keep()
     return history
 
 
-def _loss(
-    model: Transformer,
-    tokens: Tokens,
-    rows: Int64,
-    goal: torch.Tensor,
-    options: FinetuneOptions,
+def _logits(
+    model: Transformer, tokens: Tokens, rows: Int64, options: FinetuneOptions
 ) -> torch.Tensor:
     bf16 = options.precision == "bf16"
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        logits = model.logits(tokens, rows)
-    if goal.is_floating_point():
-        return functional.mse_loss(logits.float(), goal)
-    return functional.cross_entropy(logits.float(), goal, label_smoothing=options.smoothing)
+        return model.logits(tokens, rows).float()
 
 
 class _RunningMean:
@@ -228,6 +264,14 @@ class _RunningMean:
         self._swap()
 
 
-def accuracy(model: Transformer, data: LabelledTexts) -> float:
-    """Share of rows whose best label is the right one, 0 to 1."""
-    return float((logits_of(model, data.texts, data.pairs).argmax(axis=1) == data.targets).mean())
+def scores_on(model: Transformer, data: LabelledTexts, where: str) -> dict[str, float]:
+    """How right a model is on labelled rows.
+
+    Args:
+      model: any.
+      data: the rows.
+      where: says in the scores' names which rows they are.
+    """
+    outputs = logits_of(model, data.texts, data.pairs)
+    scores = objectives.scores_of(data.kind, outputs, data.targets)
+    return {f"{name}, {where}": value for name, value in scores.items()}

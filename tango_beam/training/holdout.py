@@ -1,8 +1,9 @@
 """Labelled rows for choosing, kept clear of the rows for training.
 
 In a data set of phrases (SST-2's train rows are nodes of parse trees) most rows lie inside another
-row, so a random split leaks. Here whole sentences are set aside together with every row inside
-them.
+row, so a random split leaks: `hold_out` sets whole sentences aside together with every row inside
+them. Rows that a column groups (questions on one context) leak as well: `hold_out_groups`. All
+other rows are set aside at random: `hold_out_rows`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from tango_beam.errors import RefusedError
 
 @dataclass(frozen=True)
 class Holdout:
-    """Row numbers, int64, ascending. Rows that are in neither lie inside a held-out sentence.
+    """Row numbers, int64, ascending. Rows that are in neither lie inside a held-out row.
 
     Attributes:
       train: rows to train on.
-      held_out: whole sentences to choose seed, epochs and threshold on.
+      held_out: rows to choose seed, epochs and threshold on.
     """
 
     train: Int64
@@ -77,10 +78,7 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
     if not count:
         return Holdout(np.arange(len(texts)), np.zeros(0, np.int64))
     whole = whole_sentences(texts)
-    if count > len(whole):
-        raise RefusedError(
-            f"--held_out {count}: expected at least {count} whole sentences, found {len(whole)}"
-        )
+    _refuse_too_many(count, len(whole), "whole sentences")
     held_out = np.sort(np.random.default_rng(seed).choice(whole, size=count, replace=False))
     rows = [tuple(text.split()) for text in texts]
     known = set(rows)
@@ -90,3 +88,46 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
         inside |= _rows_inside(rows[index], known, lengths)
     keep = [index for index, words in enumerate(rows) if words not in inside]
     return Holdout(train=np.array(keep, np.int64), held_out=held_out.astype(np.int64))
+
+
+def hold_out_rows(texts: Sequence[str], count: int, seed: int) -> Holdout:
+    """Sets `count` rows aside at random, and drops every other row of the same text.
+
+    Raises:
+      RefusedError: fewer rows than `count`.
+    """
+    if count > len(texts):
+        raise RefusedError(
+            f"--held_out {count}: expected at least {count} rows, found {len(texts)}"
+        )
+    held_out = np.sort(np.random.default_rng(seed).choice(len(texts), size=count, replace=False))
+    known = {texts[row] for row in held_out}
+    keep = [row for row, text in enumerate(texts) if text not in known]
+    return Holdout(np.array(keep, np.int64), held_out.astype(np.int64))
+
+
+def hold_out_groups(groups: Int64, count: int, seed: int) -> Holdout:
+    """Sets whole groups of rows aside, drawn at random until they have `count` rows or more.
+
+    Args:
+      groups: number of each row's group, from 0 on, shape [rows].
+      count: rows to set aside, at least.
+      seed: the same groups for the same seed.
+
+    Raises:
+      RefusedError: fewer rows than `count`.
+    """
+    if count > len(groups):
+        raise RefusedError(
+            f"--held_out {count}: expected at least {count} rows, found {len(groups)}"
+        )
+    sizes = np.bincount(groups)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    needed = int(np.searchsorted(np.cumsum(sizes[order]), count))
+    aside = np.isin(groups, order[: needed + 1]) if count else np.zeros(len(groups), bool)
+    return Holdout(np.flatnonzero(~aside), np.flatnonzero(aside))
+
+
+def _refuse_too_many(count: int, there: int, what: str) -> None:
+    if count > there:
+        raise RefusedError(f"--held_out {count}: expected at least {count} {what}, found {there}")

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 from safetensors import SafetensorError
 
+from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts, read_labelled
 from tango_beam.models import transformer
-from tango_beam.models.checkpoints import labels_of
+from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import holdout, texts
@@ -25,7 +27,7 @@ class Data:
 
     Attributes:
       train: rows to train on.
-      held_out: whole sentences to choose on; no training row lies inside one.
+      held_out: rows to choose on; what no training row may be is `--held_out_by`'s to say.
       dev: rows to report on, or None.
     """
 
@@ -34,39 +36,71 @@ class Data:
     dev: LabelledTexts | None
 
 
-def read_data(options: TrainingOptions, labels: tuple[str, ...] | None = None) -> Data:
-    """Reads the labelled files and sets the held-out sentences aside.
+def read_data(
+    options: TrainingOptions, kind: str | None, labels: tuple[str, ...] | None = None
+) -> Data:
+    """Reads the labelled files and sets the held-out rows aside.
 
     Args:
       options: name the files.
+      kind: of answer; None for the one that the label column's type states.
       labels: the labels that may occur, in order; by default those of the training rows, sorted.
 
     Raises:
-      RefusedError: a file that does not fit, an unknown label, or too few rows.
+      RefusedError: a file that does not fit, an unknown label, nothing to learn, or too few rows.
     """
-    rows = _read("--train", options.train, options, labels)
-    if len(rows.labels) < 2:
-        raise RefusedError(
-            f"{options.train}: expected two or more labels in {options.label_column!r}, found "
-            f"{list(rows.labels)}"
-        )
-    dev = _read("--dev", options.dev, options, rows.labels) if options.dev else None
-    sentences = [" ".join(row) for row in texts.rows_of(rows)]
-    split = holdout.hold_out(sentences, options.held_out, options.held_out_seed)
+    rows = _read("--train", options.train, options, kind, labels, options.group_column)
+    _refuse_sameness(rows, options)
+    dev = None
+    if options.dev:
+        dev = _read("--dev", options.dev, options, rows.kind, rows.labels)
+    split = _split(rows, options)
     if not len(split.train):
         raise RefusedError(
             f"--held_out {options.held_out}: expected rows of {options.train} left to train on, "
-            f"found all {len(rows):,} inside the held-out sentences"
+            f"found all {len(rows):,} inside the held-out {options.held_out_rows(rows.kind)}"
         )
     return Data(rows.take(split.train), rows.take(split.held_out), dev)
 
 
+def _refuse_sameness(rows: LabelledTexts, options: TrainingOptions) -> None:
+    """Raises RefusedError where every row bears the same answer: there is nothing to learn."""
+    column = f"in {options.label_column!r}"
+    if rows.kind == LABELS and len(rows.labels) < 2:
+        found = list(rows.labels)
+        raise RefusedError(f"{options.train}: expected two or more labels {column}, found {found}")
+    if rows.kind != LABELS and not np.ptp(rows.targets, axis=0).any():
+        same = "the same everywhere" if rows.targets.size else "empty lists alone"
+        raise RefusedError(f"{options.train}: expected rows that differ {column}, found {same}")
+
+
+def _split(rows: LabelledTexts, options: TrainingOptions) -> holdout.Holdout:
+    count, seed = options.held_out, options.held_out_seed
+    if rows.groups is not None:
+        return holdout.hold_out_groups(rows.groups, count, seed)
+    by_row = options.held_out_rows(rows.kind) == "rows"
+    hold_out = holdout.hold_out_rows if by_row else holdout.hold_out
+    return hold_out([" ".join(row) for row in texts.rows_of(rows)], count, seed)
+
+
 def _read(
-    option: str, path: str, options: TrainingOptions, labels: tuple[str, ...] | None
+    option: str,
+    path: str,
+    options: TrainingOptions,
+    kind: str | None,
+    labels: tuple[str, ...] | None,
+    group_column: str | None = None,
 ) -> LabelledTexts:
-    columns = options.text_columns, options.label_column
-    form = options.input_format
-    return read_labelled([path], *columns, labels, input_format=form, option=option)
+    return read_labelled(
+        [path],
+        options.text_columns,
+        options.label_column,
+        labels,
+        kind=kind,
+        group_column=group_column,
+        input_format=options.input_format,
+        option=option,
+    )
 
 
 def load_teacher(source: str, max_length: int) -> Transformer:
@@ -76,25 +110,28 @@ def load_teacher(source: str, max_length: int) -> Transformer:
       RefusedError: it is not there, or does not load.
     """
     with naming("--teacher", source):
-        labels_of(source)
+        stated_of(source)
         compute = Compute("cpu", resolve_precision("auto", "cpu"))
         return transformer.load(TierConfig(source, max_length=max_length), compute)
 
 
 def load_teachers(
-    sources: Sequence[str], labels: Sequence[str], max_length: int
+    sources: Sequence[str], data: LabelledTexts, max_length: int
 ) -> list[Transformer]:
-    """Teachers that all answer with the same labels, in whatever order.
+    """Teachers that all give answers of one kind; where there are labels, in whatever order.
 
     Raises:
-      RefusedError: one is not there, does not load, or has other labels.
+      RefusedError: one is not there, does not load, or has another kind or other labels.
     """
     for source in sources:
         with naming("--teacher", source):
-            found = sorted(labels_of(source))
-        if found != sorted(labels):
+            stated = stated_of(source)
+        found, kind = sorted(stated.labels), stated.kind
+        if kind != data.kind:
+            raise RefusedError(f"--teacher {source}: expected one of {data.kind}, found {kind}")
+        if kind != SCORE and found != sorted(data.labels):
             raise RefusedError(
-                f"--teacher {source}: expected the labels {sorted(labels)}, found {found}"
+                f"--teacher {source}: expected the labels {sorted(data.labels)}, found {found}"
             )
     return [load_teacher(source, max_length) for source in sources]
 

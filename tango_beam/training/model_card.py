@@ -22,12 +22,14 @@ def data_row(path: str, rows: int, use: str) -> dict[str, Any]:
     return {"file": f"{file.parent.name}/{file.name}", "sha256": digest, "rows": rows, "use": use}
 
 
-def scored_rows(options: TrainingOptions, dev: LabelledTexts | None) -> list[dict[str, Any]]:
+def scored_rows(
+    options: TrainingOptions, held_out: LabelledTexts, dev: LabelledTexts | None
+) -> list[dict[str, Any]]:
     """What a card says of the rows that its scores are measured on."""
     rows = []
     if options.held_out:
-        use = "held-out sentences, to choose on"
-        rows.append(data_row(options.train, options.held_out, use))
+        use = f"held-out {options.held_out_rows(held_out.kind)}, to choose on"
+        rows.append(data_row(options.train, len(held_out), use))
     if options.dev and dev:
         rows.append(data_row(options.dev, len(dev), "dev, scored once"))
     return rows

@@ -37,16 +37,20 @@ class TrainingOptions:
     text_column: str = _data("the text, in every file", "text")
     text_pair_column: str | None = _data("the second text, for tasks on pairs", None)
     label_column: str = _data("of --train and --dev", "label")
-    task: Literal["labels", "span"] | None = _data(
-        "what the answers are: labels, or spans of a context (--text_pair_column)", None
-    )
     answer_start_column: str = _data(
         "span: where each answer of --label_column begins, in characters", "answer_starts"
     )
     stride: int = _data("span: tokens that two neighbouring windows of a context share", 128)
-    held_out_by: str | None = _data("a column: rows of one value stay together", None)
-    held_out: int = _data("whole sentences to set aside, with every row inside one of them", 0)
-    held_out_seed: int = _data("the same sentences for the same seed", 0)
+    held_out: int = _data("rows to set aside, to choose on", 0)
+    held_out_by: str | None = _data(
+        "sentence: whole sentences, and every row inside one of them is left out; row: any rows, "
+        "and every row of the same text is left out; or a column: all rows of one value in it are "
+        "set aside together, so that there may be more than --held_out (default: sentence where "
+        "each row has one label, row otherwise)",
+        None,
+        metavar="sentence|row|COLUMN",
+    )
+    held_out_seed: int = _data("the same rows for the same seed", 0)
     unlabeled: tuple[str, ...] = _data(
         "texts of the domain, cut into sentences (pairs as they are), for the teacher to label; "
         "may be given more than once",
@@ -66,11 +70,27 @@ class TrainingOptions:
         """One column, or two for pairs."""
         return (self.text_column, *([self.text_pair_column] if self.text_pair_column else []))
 
+    @property
+    def group_column(self) -> str | None:
+        """The column whose values are held out whole, if there is one."""
+        return None if self.held_out_by in (None, "sentence", "row") else self.held_out_by
+
+    def held_out_rows(self, kind: str) -> str:
+        """What the held-out rows are: `sentences`, or `rows`.
+
+        Args:
+          kind: of answer.
+        """
+        by = self.held_out_by or ("sentence" if kind == "labels" else "row")
+        return "sentences" if by == "sentence" else "rows"
+
     def __post_init__(self) -> None:
         refuse_outside(self, 0, "learning_rate", above=True)
         refuse_outside(self, 1, "epochs", "batch_size")
         refuse_outside(self, 0, "held_out", "held_out_seed", "seed", "weight_decay")
         refuse_outside(self, 0, "warm_up", under=1)
+        if self.held_out_by and not self.held_out:
+            raise RefusedError("--held_out_by: expected --held_out, how many rows, found none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +100,23 @@ class FinetuneOptions(TrainingOptions):
     encoder: str = option(
         "any that transformers reads; gets a head for the labels", metavar="PATH-or-hub-id"
     )
+    task: Literal["labels", "multi_label", "score", "span"] | None = option(
+        "what --label_column holds: a label a row, a list of labels, a score, or answers that "
+        "stand in the context in --text_pair_column (default: multi_label for a column of lists, "
+        "labels for others; must be said of fractions and spans)",
+        None,
+    )
     epochs: int = _training("passes over the training rows", 2)
     learning_rate: float = _training("peak of AdamW's, after a warm-up, down linearly to 0", 7e-5)
     batch_size: int = _training("texts a step", 32)
     max_length: int = _training("tokens read of a text", 128)
     seed: int = _training("order of texts, dropout, the head's first weights", 0)
-    smoothing: float = _training("label smoothing", 0.0)
+    smoothing: float = _training("labels: label smoothing", 0.0)
+    rare_weight: float = _training(
+        "multi_label: the most that a row with a rare label weighs, the root of the number of rows "
+        "without it over those with it; 1: no weights",
+        3.0,
+    )
     average: float = _training(
         "keep a running mean of the weights with this decay (0.999, say); 0: the last weights", 0.0
     )
@@ -110,6 +141,7 @@ class FinetuneOptions(TrainingOptions):
         super().__post_init__()
         refuse_outside(self, 3, "max_length")
         refuse_outside(self, 0, "smoothing", "average", under=1)
+        refuse_outside(self, 1, "rare_weight")
         refuse_outside(self, 1, "unlabeled_rows")
         if self.unlabeled and not self.teacher:
             raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")
@@ -167,11 +199,11 @@ class DistillOptions(TrainingOptions):
         """Kinds of augmented texts."""
         return [kind for kind in self.augment.split(",") if kind]
 
-    def shape(self, labels: tuple[str, ...]) -> BiLSTMConfig:
+    def shape(self, labels: tuple[str, ...], problem_type: str) -> BiLSTMConfig:
         """Shape of a student that gives these labels."""
         names = ("vocabulary_size", "embedding_size", "hidden_size", "feed_forward_size")
         stated = {name: getattr(self, name) for name in (*names, "max_length", "dropout")}
-        return BiLSTMConfig(labels, **stated)
+        return BiLSTMConfig(labels, problem_type=problem_type, **stated)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,15 +83,16 @@ def _unlabeled(path: str, options: TrainingOptions) -> list[Row]:
 
 
 def teach(teachers: Sequence[Transformer], rows: Sequence[Row], labels: tuple[str, ...]) -> Float32:
-    """Mean logits of some teachers over texts or pairs, float32, shape [rows, labels].
+    """Mean raw outputs of some teachers over texts or pairs, float32, shape [rows, labels].
 
     Raises:
-      ValueError: a teacher with other labels.
+      ValueError: a teacher with other labels; the name of a single output does not matter.
     """
     total = np.zeros((len(rows), len(labels)), np.float32)
+    order = labels if len(labels) > 1 else None
     for number, teacher in enumerate(teachers, start=1):
         logger.info("teacher %d labels %s texts", number, f"{len(rows):,}")
-        total += logits_of(teacher, *columns(rows), labels=labels)
+        total += logits_of(teacher, *columns(rows), labels=order)
     return (total / len(teachers)).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from pipelines import classify, distill, finetune
 from tango_beam.models.bilstm_config import BiLSTMConfig
@@ -103,5 +102,5 @@ def test_a_network_that_reads_padding_is_trained_on_what_it_is_scored_on(tmp_pat
     tokens = model.tokenize(pa.array(["good film", "a", "a very dull plot " * 5]))
     alone = tiny.one_at_a_time(model, tokens)
     options = FinetuneOptions(train="", output="", encoder="", precision="fp32")
-    goal = torch.from_numpy(alone)
-    assert float(finetuning._loss(model, tokens, np.arange(3), goal, options).detach()) < 1e-7
+    logits = finetuning._logits(model, tokens, np.arange(3), options)
+    np.testing.assert_allclose(logits.detach().numpy(), alone, atol=3e-4)
