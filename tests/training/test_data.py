@@ -1,9 +1,11 @@
 import hypothesis.strategies as st
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 
+from tango_beam.errors import RefusedError
 from tango_beam.training import augmentation, holdout, texts, vocabulary
 from tests import tiny
 
@@ -42,6 +44,32 @@ def test_no_training_row_lies_inside_a_held_out_sentence(texts, seed):
 def test_more_sentences_than_there_are_is_refused():
     with pytest.raises(ValueError, match="at least 3 whole sentences, found 1"):
         holdout.hold_out(["a b c", "a b"], 3, 0)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(0, 40), st.integers(0, 3))
+def test_a_value_is_held_out_whole_or_not_at_all(values, count, seed):
+    groups = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    if count > len(values):
+        with pytest.raises(RefusedError, match=f"at least {count} rows, found {len(values)}"):
+            holdout.hold_out_groups(groups, count, seed)
+        return
+    split = holdout.hold_out_groups(groups, count, seed)
+    assert sorted([*split.train, *split.held_out]) == [*range(len(values))]
+    assert not {*groups[split.train]} & {*groups[split.held_out]}
+    assert len(split.held_out) >= count
+    most = np.bincount(groups).max()
+    assert len(split.held_out) < max(count, 1) + most
+    assert bool(len(split.held_out)) == bool(count)
+
+
+@given(PHRASES, st.integers(0, 3))
+def test_rows_are_held_out_with_their_equals(texts, seed):
+    split = holdout.hold_out_rows(texts, len(texts) // 2, seed)
+    assert len({*split.held_out}) == len(texts) // 2
+    aside = {texts[row] for row in split.held_out}
+    assert split.train.tolist() == [row for row, text in enumerate(texts) if text not in aside]
+    with pytest.raises(RefusedError, match="expected at least 31 rows"):
+        holdout.hold_out_rows(texts, 31, seed)
 
 
 def test_sentences_are_cut_and_spelt_as_sst2_is():

@@ -136,6 +136,56 @@ def test_more_held_out_sentences_than_there_are_are_refused(train):
     refused(train, "--held_out 6: expected rows .*found all 6 inside the held-out", held_out=6)
 
 
+def test_values_of_a_column_are_held_out_whole_or_refused(train, write):
+    path = write("topics.parquet", topic=["a", "a", "a", "b", "b", "b"])
+    options = {"train": path, "held_out_by": "topic", "held_out": 2}
+    with pytest.raises(AssertionError, match="it trains"):
+        train(**options)
+    refused(train, "--held_out 4: expected rows .*found all 6 ins", **{**options, "held_out": 4})
+    refused(train, "--held_out 7: expected at least 7 rows", **{**options, "held_out": 7})
+    refused(train, "--held_out_by author: no such column", **{**options, "held_out_by": "author"})
+    refused(train, "--held_out_by: expected --held_out", train=path, held_out_by="topic")
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "more", "message"),
+    [
+        ("score", [0.5] * 6, {}, "expected rows that differ in 'label', found the same everywhere"),
+        ("multi_label", [["a"]] * 6, {}, "expected rows that differ in 'label', found the same"),
+        ("multi_label", [pa.scalar([], pa.list_(pa.string()))] * 6, {}, "found empty lists alone"),
+        ("score", ROWS["label"], {}, "finite scores in .*t.parquet, found 'positive' in row 1"),
+        ("multi_label", ROWS["label"], {}, "JSON arrays of labels in .*, found 'positive' in row"),
+        (None, [0.5] * 6, {}, "--label_column label: expected --task score or --task labels"),
+        (
+            "score",
+            [*range(6)],
+            {"smoothing": 0.1},
+            "--smoothing: expected --task labels, found",
+        ),
+        ("labels", ROWS["label"], {"rare_weight": 0.5}, "--rare_weight: expected at least 1"),
+        ("ranks", ROWS["label"], {}, "--task: invalid choice: 'ranks'"),
+    ],
+)
+def test_labels_that_are_not_of_the_task_are_refused(
+    bert, write, tmp_path, task, labels, more, message
+):
+    path = write("t.parquet", label=labels)
+    given = {"encoder": bert, "train": path, "output": tmp_path / "out", **more}
+    given |= {"task": task} if task else {}
+    with pytest.raises(RefusedError, match=message):
+        finetune.main([word for name, value in given.items() for word in (f"--{name}", str(value))])
+
+
+def test_a_student_is_taught_on_labels_of_its_teachers_kind(write, tmp_path):
+    teacher = tiny.transformer(tmp_path / "many", problem_type="multi_label_classification")
+    given = ["--teacher", str(teacher), "--output", str(tmp_path / "out"), "--train"]
+    with pytest.raises(RefusedError, match=r"expected JSON arrays of labels .*found 'pos"):
+        distill.main([*given, write("t.parquet")])
+    path = write("t.parquet", label=[["positive"], [], ["mixed"]] * 2)
+    with pytest.raises(RefusedError, match=r"negative, positive in .*, found mixed in row 3"):
+        distill.main([*given, path])
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
