@@ -11,11 +11,12 @@ from tango_beam.training.options import DistillOptions
 
 DESCRIPTION = """\
 Distils a teacher into a first tier (TangoBERT, section 4.2): the teacher's logits over labelled
-texts, over unlabelled texts of the domain, and over augmented texts.
+texts, over unlabelled texts of the domain, and over augmented texts. A teacher that gives several
+labels, or a score, is learnt in the same way.
 
 The student reads the teacher's own word pieces (a text is then tokenized once for both tiers), or
 words (the paper's). With --cascade, teacher and student become a cascade directory, its threshold
-read off the held-out sentences.
+read off the held-out rows.
 
   python -m pipelines.distill --teacher second_tier --train sst2/train.parquet --held_out 1500 \\
       --unlabeled imdb/train.parquet --output first_tier

@@ -12,8 +12,12 @@ from tango_beam.training.options import FinetuneOptions
 DESCRIPTION = """\
 Fine-tunes a Hugging Face encoder on labelled texts into a second tier.
 
-Whole sentences are set aside first, with every training row that lies inside one of them; choose
-seed and epochs on those. --dev is scored once, at the end, to report.
+A row bears a label, several (a column of lists, or of texts that are JSON arrays) or a score
+(--task score). The checkpoint's config.json says which, for transformers' pipelines too.
+
+--held_out sets rows aside first; choose seed and epochs on those. Where rows are phrases of one
+another, these are whole sentences, with every training row that lies inside one of them; see
+--held_out_by. --dev is scored once, at the end, to report.
 
   python -m pipelines.finetune --encoder all-MiniLM-L6-v2 --train sst2/train.parquet \\
       --held_out 1500 --dev sst2/dev.parquet --output second_tier

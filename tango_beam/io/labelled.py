@@ -28,7 +28,7 @@ class LabelledTexts:
         a row bears, 0 or 1, float32, shape [rows, labels]; of `score`, the scores, float32, shape
         [rows, 1].
       labels: the labels' names; of `score`, the column's.
-      kind: one of `label_columns.KINDS`.
+      kind: one of `answers.task.KINDS`.
       groups: number of each row's value in the column that rows are grouped by, int64, shape
         [rows]; None where none was asked for.
     """
@@ -74,7 +74,7 @@ def read_labelled(
       label_column: labels, or lists of them, as `kind` says; integers and other values are
         compared by how they are written. Or scores: numbers.
       labels: the labels that there may be, in order; those that there are, sorted, by default.
-      kind: one of `label_columns.KINDS`; None for the one that the column's type states.
+      kind: one of `answers.task.KINDS`; None for the one that the column's type states.
       group_column: rows of one value in it get the same number in `groups`.
       input_format: as the option has it.
       option: the option that names the files, for messages.

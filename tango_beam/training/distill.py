@@ -60,6 +60,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     # One output without a word of what it is: a number.
     kind = stated_of(options.teacher).kind or SCORE
+    if options.cascade and kind != LABELS:
+        raise RefusedError(f"--cascade: expected a teacher of labels, found one of {kind}")
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts

@@ -183,7 +183,7 @@ class DistillOptions(TrainingOptions):
     warm_up: float = 0.02
     cascade: str | None = option("write cascade.json over teacher and student, beside both", None)
     agreement: float = option(
-        "with --cascade: share of held-out sentences on which cascade and teacher agree",
+        "with --cascade: share of held-out rows on which cascade and teacher agree",
         0.99,
         metavar="0..1",
     )
@@ -224,7 +224,7 @@ class DistillOptions(TrainingOptions):
         if self.vectors and self.student != "words":
             raise RefusedError(f"--vectors: expected --student words, found {self.student}")
         if self.cascade and not self.held_out:
-            raise RefusedError("--cascade: expected --held_out sentences to read a threshold off")
+            raise RefusedError("--cascade: expected --held_out rows to read a threshold off")
         folders = [Path(self.teacher).resolve(), Path(self.output).resolve()]
         if self.cascade and folders[0].parent != folders[1].parent:
             raise RefusedError(

@@ -119,5 +119,5 @@ def test_a_second_tier_can_learn_from_others(files, trained, tmp_path):
 
 def test_a_cascade_needs_rows_to_choose_a_threshold_on(files, tmp_path):
     given = f"--train {files}/train.parquet --teacher {tmp_path}/t --output {tmp_path}/f"
-    with pytest.raises(RefusedError, match="expected --held_out sentences"):
+    with pytest.raises(RefusedError, match="expected --held_out rows"):
         distill.main([*given.split(), "--cascade", "x"])
