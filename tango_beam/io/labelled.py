@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import record_columns
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, label_columns, sample
@@ -37,7 +38,7 @@ class LabelledTexts:
     pairs: pa.Array | None
     targets: npt.NDArray
     labels: tuple[str, ...]
-    kind: str = label_columns.LABELS
+    kind: str = LABELS
     groups: Int64 | None = None
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ def read_labelled(
     label_column: str,
     labels: Sequence[str] | None = None,
     *,
-    kind: str | None = label_columns.LABELS,
+    kind: str | None = LABELS,
     group_column: str | None = None,
     input_format: str = "auto",
     option: str = "--input",
@@ -120,9 +121,9 @@ def _targets(
     column: pa.ChunkedArray, kind: str, labels: Sequence[str] | None, where: str
 ) -> tuple[npt.NDArray, tuple[str, ...]]:
     """What `LabelledTexts.targets` holds, and the labels' names."""
-    if kind == label_columns.SCORE:
+    if kind == SCORE:
         return column.to_numpy()[:, None], tuple(labels or ())
-    if kind == label_columns.MULTI_LABEL:
+    if kind == MULTI_LABEL:
         lists = column.combine_chunks()
         known = tuple(sorted(set(lists.flatten().to_pylist())) if labels is None else labels)
         return label_columns.sets_of(lists, known), known

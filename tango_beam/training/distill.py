@@ -16,7 +16,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from tango_beam.answers.task import LABELS, SCORE
+from tango_beam.answers import Task
+from tango_beam.answers.task import SCORE
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
@@ -60,8 +61,9 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     # One output without a word of what it is: a number.
     kind = stated_of(options.teacher).kind or SCORE
-    if options.cascade and kind != LABELS:
-        raise RefusedError(f"--cascade: expected a teacher of labels, found one of {kind}")
+    # A score without cuts has no buckets, and makes no cascade.
+    plain = kind == SCORE and not options.cuts and not options.cascade
+    task = Task(kind, options.cuts) if not plain else Task(SCORE, (0.0,))
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
@@ -69,7 +71,9 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     student = _student(options, teacher, kind, rows)
     logger.info("%s texts to distil on", f"{len(rows):,}")
     logits = logits_of(teacher, *texts.columns(rows))
-    compare = comparison.with_teacher(teacher, data.held_out) if options.held_out else None
+    compare = None
+    if options.held_out:
+        compare = comparison.with_teacher(teacher, task, data.held_out)
 
     def rank(current: BiLSTM) -> dict[str, float]:
         return compare(current).scores("held-out") if compare else {}
@@ -79,12 +83,12 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     shared = bool(options.cascade) and options.student == "pieces"
     dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
     student.save(folder, dtype, tokenizer=not shared)
-    if compare and kind == LABELS:
+    if compare and not plain:
         tiers = compare(student)
         threshold = tiers.threshold(options.agreement)
         scores |= {"threshold": threshold, **tiers.cascade_scores(threshold, "held-out")}
     if data.dev:
-        tiers = comparison.with_teacher(teacher, data.dev)(student)
+        tiers = comparison.with_teacher(teacher, task, data.dev)(student)
         scores |= tiers.scores("dev")
         scores |= {} if threshold is None else tiers.cascade_scores(threshold, "dev")
     used += model_card.scored_rows(options, data.held_out, data.dev)
@@ -92,7 +96,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     settings = {**asdict(options), **asdict(student.config)}
     model_card.write(folder, folder.name, about, command, used, scores, history, settings)
     if options.cascade and threshold is not None:
-        _save_cascade(options, threshold, teacher.labels, shared)
+        _save_cascade(options, threshold, teacher.labels, task, shared)
     return scores
 
 
@@ -114,7 +118,7 @@ def _student(
 
 
 def _save_cascade(
-    options: DistillOptions, threshold: float, labels: tuple[str, ...], shared: bool
+    options: DistillOptions, threshold: float, labels: tuple[str, ...], task: Task, shared: bool
 ) -> None:
     student, teacher = Path(options.output).resolve(), Path(options.teacher).resolve()
     first = TierConfig(
@@ -125,9 +129,8 @@ def _save_cascade(
         batch_rows=16_384,
     )
     second = TierConfig(str(teacher), max_length=options.max_length, batch_rows=4096)
-    cascade = CascadeConfig(
-        (first, second), labels, options.cascade or "", pair=options.text_pair_column is not None
-    )
+    pair = options.text_pair_column is not None
+    cascade = CascadeConfig((first, second), labels, options.cascade or "", pair=pair, task=task)
     save_cascade(cascade, student.parent)
 
 

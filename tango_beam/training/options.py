@@ -182,6 +182,13 @@ class DistillOptions(TrainingOptions):
     weight_decay: float = 1e-5
     warm_up: float = 0.02
     cascade: str | None = option("write cascade.json over teacher and student, beside both", None)
+    cuts: tuple[float, ...] = option(
+        "with --cascade, as classify has it: what a score must reach, or the probability from "
+        "which on a label is given",
+        (),
+        metavar="X,Y",
+        separator=",",
+    )
     agreement: float = option(
         "with --cascade: share of held-out rows on which cascade and teacher agree",
         0.99,

@@ -25,7 +25,7 @@ from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import read_tokenizer
 from tango_beam.models.windows import Windows
-from tango_beam.training import inputs, loop, model_card
+from tango_beam.training import holdout, inputs, loop, model_card
 from tango_beam.training.options import FinetuneOptions
 from tango_beam.training.questions import Questions, positions, read_questions
 
@@ -78,20 +78,18 @@ def read(pattern: str, option: str, options: FinetuneOptions) -> Questions:
 
 def part(data: Questions, options: FinetuneOptions) -> tuple[Questions, Questions]:
     """Questions to train on, and those that are set aside: whole groups where rows have them."""
-    groups = np.arange(len(data))
-    if data.group is not None:
-        groups = data.group.dictionary_encode().indices.to_numpy()
-    order = np.random.default_rng(options.held_out_seed).permutation(int(groups.max()) + 1)
-    place = np.argsort(order)[groups]
-    # Whole groups, in a random order, until there are as many rows as were asked for.
-    reached = np.cumsum(np.bincount(place))
-    chosen = place <= np.searchsorted(reached, options.held_out) if options.held_out else place < 0
-    if chosen.all():
+    count, seed = options.held_out, options.held_out_seed
+    if data.group is None:
+        split = holdout.hold_out_rows(data.questions.to_pylist(), count, seed)
+    else:
+        groups = data.group.dictionary_encode().indices.to_numpy().astype(np.int64)
+        split = holdout.hold_out_groups(groups, count, seed)
+    if not len(split.train):
         raise RefusedError(
-            f"--held_out {options.held_out}: expected rows of {options.train} left to train on, "
-            f"found {len(data):,} in all"
+            f"--held_out {count}: expected rows of {options.train} left to train on, found "
+            f"{len(data):,} in all"
         )
-    return data.take(np.flatnonzero(~chosen)), data.take(np.flatnonzero(chosen))
+    return data.take(split.train), data.take(split.held_out)
 
 
 def start(options: FinetuneOptions) -> SpanTransformer:

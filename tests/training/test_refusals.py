@@ -184,8 +184,8 @@ def test_a_student_is_taught_on_labels_of_its_teachers_kind(write, tmp_path):
     path = write("t.parquet", label=[["positive"], [], ["mixed"]] * 2)
     with pytest.raises(RefusedError, match=r"negative, positive in .*, found mixed in row 3"):
         distill.main([*given, path])
-    with pytest.raises(RefusedError, match="--cascade: expected a teacher of labels, found one of"):
-        distill.main([*given, path, "--cascade", "mine", "--held_out", "1"])
+    with pytest.raises(RefusedError, match="--cuts: expected probabilities over 0, found"):
+        distill.main([*given, path, "--cuts", "1.5"])
 
 
 @pytest.mark.parametrize(
