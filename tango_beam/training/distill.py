@@ -22,7 +22,6 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.local_output import check_local_output
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.checkpoints import stated_of
@@ -57,7 +56,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
-    folder = check_local_output(options.output)
+    folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     # One output without a word of what it is: a number.
     kind = stated_of(options.teacher).kind or SCORE

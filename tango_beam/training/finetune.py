@@ -17,7 +17,6 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
-from tango_beam.local_output import check_local_output
 from tango_beam.models import encoder_layers
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
@@ -52,7 +51,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     """
     if options.task == "span":
         return span_training.run(options, command)
-    folder = check_local_output(options.output)
+    folder = inputs.output_folder(options)
     data = inputs.read_data(options, options.task)
     train, where = data.train, f"held-out {options.held_out_rows(data.train.kind)}"
     if options.smoothing and train.kind != LABELS:
@@ -216,6 +215,7 @@ def _train(
         lambda batch: loss(_logits(model, tokens, batch, options), aim[batch]),
         after_step=mean.update if mean else lambda step: None,
         rank=lambda: mean.apply(rank) if mean else rank(),
+        kept=mean.tensors if mean else (),
     )
     if mean:
         mean.keep()
@@ -235,18 +235,18 @@ class _RunningMean:
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
         self._weights = [p for p in network.parameters() if p.requires_grad]
-        self._mean = [p.detach().clone() for p in self._weights]
+        self.tensors = [p.detach().clone() for p in self._weights]
         self._decay = decay
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         # At first the mean follows faster: it must forget the weights that it began with.
         decay = min(self._decay, (step + 1) / (step + 10))
-        torch._foreach_lerp_(self._mean, [p.detach() for p in self._weights], 1 - decay)
+        torch._foreach_lerp_(self.tensors, [p.detach() for p in self._weights], 1 - decay)
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for weight, mean in zip(self._weights, self._mean, strict=True):
+        for weight, mean in zip(self._weights, self.tensors, strict=True):
             held = weight.detach().clone()
             weight.copy_(mean)
             mean.copy_(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
@@ -13,12 +14,23 @@ from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts, read_labelled
+from tango_beam.local_output import check_local_output
 from tango_beam.models import transformer
 from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import holdout, texts
 from tango_beam.training.options import TrainingOptions
+from tango_beam.training.resume import STATE_FILE
+
+
+def output_folder(options: TrainingOptions) -> Path:
+    """Where the tier goes.
+
+    Raises:
+      RefusedError: it cannot be written, or holds more than the state of a training to go on with.
+    """
+    return check_local_output(options.output, kept=STATE_FILE if options.resume else "")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from tango_beam.arrays import Int64
 from tango_beam.training.options import TrainingOptions
+from tango_beam.training.resume import State
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def train(
     per_row: bool = False,
     after_step: Callable[[int], None] = lambda step: None,
     rank: Callable[[], dict[str, float]] = dict,
+    kept: Sequence[torch.Tensor] = (),
 ) -> list[dict[str, float]]:
     """Trains a network in place.
 
@@ -36,33 +38,42 @@ def train(
         the mean over batches.
       after_step: called with the number of steps before.
       rank: called after every epoch, the network in evaluation mode; returns scores to log.
+      kept: tensors that `after_step` changes in place, and that belong to the training's state.
 
     Returns:
       One dict an epoch: its mean loss and what `rank` said.
+
+    Raises:
+      RefusedError: `--resume`, and the state on disk is of a training with other options.
     """
-    steps, step, history = sum(map(len, epochs)), 0, []
+    steps = sum(map(len, epochs))
     optimizer = _optimizer(network, options.learning_rate, options.weight_decay)
+    state = State(options, network, optimizer, kept, steps)
     for epoch, batches in enumerate(epochs, start=1):
+        if epoch <= len(state.history):
+            continue
         network.train()
-        losses, total = [], 0.0
-        for rows in _logged(batches, f"epoch {epoch} of {len(epochs)}"):
+        for rows in _logged(batches, len(state.losses), f"epoch {epoch} of {len(epochs)}"):
+            decay = _linear_decay(state.step, steps, options.warm_up)
             for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * _linear_decay(step, steps, options.warm_up)
+                group["lr"] = options.learning_rate * decay
             value = loss(rows)
             value.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            after_step(step)
-            losses.append(float(value.detach()))
-            total += losses[-1] * len(rows)
-            step += 1
+            after_step(state.step)
+            state.losses.append(float(value.detach()))
+            state.step += 1
+            state.save()
         network.eval()
-        mean = total / max(1, sum(map(len, batches))) if per_row else float(np.mean(losses))
+        weights = [len(rows) for rows in batches] if per_row else None
+        mean = float(np.average(state.losses, weights=weights))
         scores = {"epoch": epoch, "loss": mean, **rank()}
         logger.info("%s", {name: round(value, 4) for name, value in scores.items()})
-        history.append(scores)
-    return history
+        state.history.append(scores)
+        state.losses = []
+    return state.history
 
 
 def epoch_batches(
@@ -104,13 +115,13 @@ def _optimizer(model: torch.nn.Module, rate: float, weight_decay: float) -> torc
     return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
-def _logged(batches: list, what: str, every_seconds: float = 20.0) -> Iterator:
-    """Passes batches on and logs now and then how far it is."""
+def _logged(batches: list, done: int, what: str, every_seconds: float = 20.0) -> Iterator:
+    """Passes on the batches that are not done yet, and logs now and then how far it is."""
     start = last = time.monotonic()
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches[done:], start=1):
         yield batch
         now = time.monotonic()
         if now - last > every_seconds:
-            last, done = now, (number + 1) / len(batches)
-            left = (now - start) * (1 - done) / done
-            logger.info("%s: %.0f %%, about %.0f s left", what, 100 * done, left)
+            last, left = now, len(batches) - done - number
+            part, seconds = 1 - left / len(batches), (now - start) * left / number
+            logger.info("%s: %.0f %%, about %.0f s left", what, 100 * part, seconds)

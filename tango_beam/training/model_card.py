@@ -11,6 +11,7 @@ from typing import Any
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.machine import versions
 from tango_beam.training.options import TrainingOptions
+from tango_beam.training.resume import STATE_FILE
 
 CARD, LOG = "README.md", "training.json"
 
@@ -70,6 +71,7 @@ def write(
 
 Settings, versions and the course of the training: `{LOG}`.
 """
+    (folder / STATE_FILE).unlink(missing_ok=True)
     (folder / CARD).write_text(text)
     log = {
         "command": command_line,

@@ -30,6 +30,11 @@ class TrainingOptions:
 
     train: str = _data("texts and labels, in any format that a job reads", metavar="GLOB")
     output: str = _data("empty, or not there yet", metavar="DIR")
+    resume: bool = _data(
+        "go on with a training that was cut short, from the state that it saves every five "
+        "minutes in --output",
+        False,
+    )
     dev: str | None = _data(
         "labelled too; scored once, at the end, to report", None, metavar="GLOB"
     )

@@ -19,7 +19,6 @@ from tango_beam.answers.span import SpanDecoder
 from tango_beam.arrays import Int64
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.local_output import check_local_output
 from tango_beam.models.checkpoints import refuse_unreadable
 from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
@@ -40,7 +39,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
-    folder = check_local_output(options.output)
+    folder = inputs.output_folder(options)
     data = read(options.train, "--train", options)
     dev = read(options.dev, "--dev", options) if options.dev else None
     train, held_out = part(data, options)
