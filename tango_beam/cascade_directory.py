@@ -11,7 +11,6 @@ from typing import Any
 
 from tango_beam import checkpoint_files
 from tango_beam.answers import Task
-from tango_beam.answers.task import SPAN
 from tango_beam.checkpoint_files import EMBEDDED
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
@@ -112,8 +111,6 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
         entry: dict[str, Any] = {
             key: value for key, value in asdict(tier).items() if value not in (None, ())
         }
-        if cascade.task.kind != SPAN:
-            del entry["stride"]
         source = entry.pop("source")
         if Path(source).is_dir():
             entry = {"path": _relative(folder, source), **entry}

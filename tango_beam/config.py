@@ -19,7 +19,6 @@ BACKENDS = ("torch", "onnx")
 # were signed before it then cover no run. Since 2, segments, positions, padding and the side on
 # which a text is cut are those of tokenizer and network.
 COMPUTATION = 2
-STRIDE = 128
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class TierConfig:
       batch_rows: rows scored together, from which the micro-batches are cut.
       confidence: how sure the tier is: `max_softmax` (the paper's), `margin` or `entropy`.
       fits: slope and intercept of each decision's margin (see `answers.margins`); none: as it is.
-      stride: tokens of a context that two neighbouring windows share, where spans are answered.
+      stride: tokens of a context that two neighbouring windows share, where spans are answered;
+        None for a third of a window.
       revision: commit of a Hugging Face id, or hash of what lies on a URL; settled at launch, so
         that all workers load one.
       precision: `fp32`, `bf16` or `int8`, where the tier has one of its own; None for the run's.
@@ -53,7 +53,7 @@ class TierConfig:
     confidence: str = "max_softmax"
     revision: str | None = None
     fits: tuple[tuple[float, float], ...] = ()
-    stride: int = STRIDE
+    stride: int | None = None
     precision: str | None = None
     batch_tokens: int | None = None
     backend: str | None = None

@@ -73,7 +73,7 @@ class CascadeOptions:
     )
     no_answer: bool = _cascade("span: a context may hold no answer, which is then empty", False)
     stride: int | None = _cascade(
-        "span: tokens that neighbouring windows of a long context share (default: 128)",
+        "span: tokens that neighbouring windows of a long context share (default: a third)",
         None,
         metavar="TOKENS",
     )

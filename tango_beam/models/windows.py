@@ -84,22 +84,23 @@ class WindowTokenizer:
 
     Args:
       tokenizer: of the checkpoint; its limit is the window's.
-      stride: tokens of a context that two neighbouring windows share.
+      stride: tokens of a context that two neighbouring windows share; None for a third of a window.
 
     Raises:
       ValueError: windows that have no room for a question and a stride.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, stride: int) -> None:
+    def __init__(self, tokenizer: TextTokenizer, stride: int | None = None) -> None:
         self.max_length, self.pad_id = tokenizer.max_length, tokenizer.pad_id
         self._plain = tokenizer.plain()
         special = self._plain.num_special_tokens_to_add(is_pair=True)
         self._question = min(QUESTION_TOKENS, (self.max_length - special) // 4)
+        stride = self.max_length // 3 if stride is None else stride
         room = self.max_length - special - self._question
         if not 0 <= stride < room or self._question < 1:
             raise ValueError(
-                f"expected a stride of 0 to {room - 1} tokens in windows of {self.max_length}, "
-                f"found {stride}"
+                f"expected a --stride of 0 to {room - 1} tokens in windows of {self.max_length} "
+                f"(--max_length), found {stride}"
             )
         self._backend = tokenizer.plain()
         self._backend.enable_truncation(self.max_length, stride=stride, strategy="only_second")

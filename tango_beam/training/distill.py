@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from tango_beam.answers import Task
-from tango_beam.answers.task import SCORE
+from tango_beam.answers.task import SCORE, SPAN
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
@@ -34,6 +34,7 @@ from tango_beam.training import (
     loop,
     model_card,
     objectives,
+    span_distillation,
     texts,
     vocabulary,
 )
@@ -56,6 +57,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
+    if stated_of(options.teacher).kind == SPAN:
+        return span_distillation.run(options, command)
     folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     # One output without a word of what it is: a number.

@@ -45,7 +45,9 @@ class TrainingOptions:
     answer_start_column: str = _data(
         "span: where each answer of --label_column begins, in characters", "answer_starts"
     )
-    stride: int = _data("span: tokens that two neighbouring windows of a context share", 128)
+    stride: int | None = _data(
+        "span: tokens that neighbouring windows of a context share (default: a third)", None
+    )
     held_out: int = _data("rows to set aside, to choose on", 0)
     held_out_by: str | None = _data(
         "sentence: whole sentences, and every row inside one of them is left out; row: any rows, "
@@ -130,6 +132,11 @@ class FinetuneOptions(TrainingOptions):
     )
     weight_decay: float = 0.01
     warm_up: float = 0.06
+    layers: int | None = option(
+        "span: keep so many of the encoder's layers, evenly spaced; with its own checkpoint as "
+        "--teacher, a student that starts from the teacher (default: all)",
+        None,
+    )
     drop_unused: bool = option("leave out pieces named [unusedN]", False)
     teacher: tuple[str, ...] = option(
         "learn the mean logits of these classifiers instead of the labels (self-training); may be "
@@ -147,7 +154,8 @@ class FinetuneOptions(TrainingOptions):
         refuse_outside(self, 3, "max_length")
         refuse_outside(self, 0, "smoothing", "average", under=1)
         refuse_outside(self, 1, "rare_weight")
-        refuse_outside(self, 1, "unlabeled_rows")
+        refuse_outside(self, 1, "unlabeled_rows", "layers")
+        refuse_outside(self, 0, "stride")
         if self.unlabeled and not self.teacher:
             raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")
 
@@ -178,11 +186,12 @@ class DistillOptions(TrainingOptions):
     feed_forward_size: int = _shape(
         "units between the LSTM and the labels", BiLSTMConfig.feed_forward_size
     )
-    max_length: int = _shape("tokens read of a text", BiLSTMConfig.max_length)
+    max_length: int = _shape("tokens read of a text (spans: 384)", BiLSTMConfig.max_length)
+    layers: int = _shape("spans: layers of the teacher that the student starts from", 3)
     dropout: float = _shape("between layers, in training", BiLSTMConfig.dropout)
-    epochs: int = _training("passes over all texts", 4)
-    learning_rate: float = _training("peak of AdamW's, down linearly to 0", 2e-3)
-    batch_size: int = _training("texts a step", 128)
+    epochs: int = _training("passes over all texts (spans: 3)", 4)
+    learning_rate: float = _training("peak of AdamW's, down linearly to 0 (spans: 1e-4)", 2e-3)
+    batch_size: int = _training("texts a step (spans: 16)", 128)
     seed: int = _training("order of texts, augmentation, dropout, first weights", 0)
     weight_decay: float = 1e-5
     warm_up: float = 0.02
@@ -220,7 +229,7 @@ class DistillOptions(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_outside(self, 0, "augmented")
-        refuse_outside(self, 1, "embedding_size", "hidden_size", "feed_forward_size")
+        refuse_outside(self, 1, "embedding_size", "hidden_size", "feed_forward_size", "layers")
         # Padding, the unknown word, and one that is known.
         refuse_outside(self, 3, "vocabulary_size", "max_length")
         refuse_outside(self, 0, "dropout", under=1)

@@ -11,22 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 from transformers import AutoModelForQuestionAnswering
 
 from tango_beam.answers import span_text
 from tango_beam.answers.span import SpanDecoder
-from tango_beam.arrays import Int64
-from tango_beam.config import TierConfig
+from tango_beam.arrays import Float32, Int64
+from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
+from tango_beam.models import span_transformer
 from tango_beam.models.checkpoints import refuse_unreadable
+from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import read_tokenizer
 from tango_beam.models.windows import Windows
-from tango_beam.training import holdout, inputs, loop, model_card
+from tango_beam.training import holdout, inputs, loop, model_card, span_teacher
+from tango_beam.training.layers import keep_layers
 from tango_beam.training.options import FinetuneOptions
 from tango_beam.training.questions import Questions, positions, read_questions
+from tango_beam.training.span_teacher import allowed_log_softmax
 
 
 def run(options: FinetuneOptions, command: str) -> dict[str, float]:
@@ -47,7 +50,12 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
         refuse_unreadable(options.encoder)
         model = start(options)
     windows = model.tokenize(train.questions, train.contexts)
-    history = fit(model, windows, positions(windows, train), options, held_out)
+    if options.teacher:
+        teachers = [_teacher(source, options) for source in options.teacher]
+        goal = span_teacher.taught(teachers, train, windows)
+    else:
+        goal = targets(windows, positions(windows, train))
+    history = fit(model, windows, goal, options, held_out)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
     scores = scored(model, held_out, "held-out")
     if dev is not None:
@@ -101,14 +109,23 @@ def start(options: FinetuneOptions) -> SpanTransformer:
     network: Any = AutoModelForQuestionAnswering.from_pretrained(
         options.encoder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
     )
+    if options.layers:
+        keep_layers(network, options.layers)
     tier = TierConfig("", max_length=options.max_length, stride=options.stride)
     return SpanTransformer(network, read_tokenizer(options.encoder), tier)
+
+
+def _teacher(source: str, options: FinetuneOptions) -> SpanTransformer:
+    with inputs.naming("--teacher", source):
+        compute = Compute("cpu", resolve_precision("auto", "cpu"))
+        tier = TierConfig(source, max_length=options.max_length, stride=options.stride)
+        return span_transformer.load(tier, compute)
 
 
 def fit(
     model: SpanTransformer,
     windows: Windows,
-    goal: Int64,
+    goal: Float32,
     options: FinetuneOptions,
     held_out: Questions,
 ) -> list[dict[str, float]]:
@@ -117,7 +134,7 @@ def fit(
     Args:
       model: from `start`.
       windows: of the training rows.
-      goal: first and last tokens of the answers, int64, shape [windows, 2].
+      goal: probabilities of first and last tokens, float32, shape [tokens, 2].
       options: see `FinetuneOptions`.
       held_out: questions to score after every epoch.
     """
@@ -130,12 +147,24 @@ def fit(
     def loss(rows: Int64) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
             edges = model.edges(windows, rows)
-        return edge_loss(edges.float(), windows, rows, torch.from_numpy(goal[rows]))
+        aim = torch.zeros(edges.shape)
+        for place, row in enumerate(rows):
+            start, stop = windows.offsets[row : row + 2]
+            aim[place, : stop - start] = torch.from_numpy(goal[start:stop])
+        return edge_loss(edges.float(), windows, rows, aim)
 
     def rank() -> dict[str, float]:
         return scored(model, held_out, "held-out")
 
     return loop.train(model.network, epochs, options, loss, rank=rank)
+
+
+def targets(windows: Windows, answers: Int64) -> Float32:
+    """Answers as probabilities of first and last tokens, float32, shape [tokens, 2]."""
+    found = np.zeros((len(windows.ids), 2), np.float32)
+    for side in (0, 1):
+        found[windows.offsets[:-1] + answers[:, side], side] = 1
+    return found
 
 
 def edge_loss(
@@ -147,13 +176,10 @@ def edge_loss(
       edges: start and end logits, shape [windows, tokens, 2].
       windows: of all rows.
       rows: the windows of the batch.
-      goal: int64, shape [windows, 2].
+      goal: probabilities, of the shape of `edges`.
     """
-    at = torch.arange(edges.shape[1])
-    first, stop = (torch.from_numpy(part[rows])[:, None] for part in (windows.first, windows.stop))
-    allowed = ((at >= first) & (at < stop)) | (at == 0)
-    masked = edges.masked_fill(~allowed[:, :, None], torch.finfo(edges.dtype).min)
-    return functional.cross_entropy(masked, goal)
+    logs = allowed_log_softmax(edges, windows, rows)
+    return -(goal * logs).sum(dim=1).mean()
 
 
 def scored(model: SpanTransformer, data: Questions, where: str) -> dict[str, float]:
