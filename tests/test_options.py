@@ -93,7 +93,7 @@ def test_the_entry_points_show_the_dataclasses_defaults():
     assert f"(default: {FinetuneOptions.learning_rate})" in fine
     small = " ".join(distill.parser().format_help().split())
     assert f"LSTM layers (default: {BiLSTMConfig.hidden_size})" in small
-    assert f"passes over all texts (default: {DistillOptions.epochs})" in small
+    assert f"passes over all texts (spans: 3) (default: {DistillOptions.epochs})" in small
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Training on spans: where answers stand in windows, what teachers say, both commands to the end."""
+"""Training on spans: where answers stand in windows, what teachers say, both commands."""
 
 import json
 
