@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tango_beam.arrays import Bool, Float32, Int64
+from tango_beam.arrays import Bool, Float32, Float64, Int64
 
 CONFIDENCES = ("max_softmax", "margin", "entropy")
 # A threshold of 1 escalates every row, also one whose confidence rounds to 1. This is the highest
@@ -79,7 +79,7 @@ def confidence(probabilities: Float32, kind: str = "max_softmax") -> Float32:
     raise ValueError(f"expected a confidence of {', '.join(CONFIDENCES)}, found {kind!r}")
 
 
-def is_complex(confidences: Float32, threshold: float) -> Bool:
+def is_complex(confidences: Float32, threshold: float | Float64) -> Bool:
     """Which rows go on to the next tier: those with confidence under the threshold.
 
     A threshold of 0 escalates nothing and a threshold of 1 everything, also where a confidence
@@ -87,29 +87,42 @@ def is_complex(confidences: Float32, threshold: float) -> Bool:
 
     Args:
       confidences: float32, shape [rows], without NaN.
-      threshold: 0 to 1. It is compared as float32, the type in which it is written out.
+      threshold: 0 to 1, one for all rows or one a row. It is compared as float32, the type in
+        which it is written out.
 
     Raises:
       ValueError: a threshold outside 0..1, or a confidence that is NaN.
     """
-    if not 0 <= threshold <= 1:
+    limits = np.asarray(threshold, np.float64)
+    if not ((limits >= 0) & (limits <= 1)).all():
         raise ValueError(f"expected a threshold between 0 and 1, found {threshold}")
     if np.isnan(confidences).any():
         raise ValueError("expected confidences without NaN; rows that failed are not routed")
-    if threshold >= 1:
-        return np.ones(len(confidences), bool)
-    return confidences < np.float32(threshold)
+    return (confidences < limits.astype(np.float32)) | (limits >= 1)
+
+
+def of_sides(called: Bool, threshold: float, label_threshold: float) -> Float64:
+    """A filter's threshold for each row, by the side on which the tier puts it, shape [rows].
+
+    Args:
+      called: rows that the tier calls the filter's label, shape [rows].
+      threshold: of the other rows.
+      label_threshold: of those.
+    """
+    return np.where(called, label_threshold, threshold)
 
 
 def cascade_answers(
-    answers: Sequence[Int64], confidences: Sequence[Float32], thresholds: Sequence[float]
+    answers: Sequence[Int64],
+    confidences: Sequence[Float32],
+    thresholds: Sequence[float | Float64],
 ) -> tuple[Int64, Int64]:
     """Who answers what: the first tier that is sure of a row, or else the last one.
 
     Args:
       answers: of every tier, index into the labels, int64, shape [rows] each.
       confidences: of every tier but the last, float32, shape [rows] each.
-      thresholds: of every tier but the last.
+      thresholds: of every tier but the last; one for all rows, or one a row.
 
     Returns:
       The cascade's answers, and the number of the tier that gives each (1 is the first); int64,

@@ -18,7 +18,7 @@ from tango_beam.calibration.calibrate import speed
 from tango_beam.calibration.goals import FIT_PART
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.config import CascadeConfig, Compute
-from tango_beam.guarantees import guarantees
+from tango_beam.guarantees import guarantees, means
 from tango_beam.guarantees.certificate import Guarantee
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.resolve import load_tiers
@@ -58,7 +58,7 @@ def sign(sample: TierAnswers, rows: int, delta: float, seed: int) -> dict[str, G
     agreement, accuracy = GOALS.values()
     return {
         "agreement": guarantees.agreement(sample, agreement, delta, rows),
-        "accuracy retained": guarantees.accuracy_retained(fit, test, accuracy, delta, seed),
+        "accuracy retained": means.accuracy_retained(fit, test, accuracy, delta, seed),
     }
 
 

@@ -20,7 +20,7 @@ from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.cascade_directory import fetched
 from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
-from tango_beam.guarantees import bounds, guarantees
+from tango_beam.guarantees import bounds, guarantees, means
 from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows, Speed
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.io import inputs, sample
@@ -253,7 +253,7 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
     test = rows.test.answers(cascade)
     if goals.accuracy_retained is not None:
         fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
-        return [guarantees.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
+        return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
     if len(cascade.tiers) > 2:
         fit = rows.fit.answers(cascade)
         assert goals.agreement is not None

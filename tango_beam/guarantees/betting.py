@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tango_beam.arrays import Bool, Float64
+from tango_beam.arrays import Float64
 
 
 def rejects_negative_mean(values: Float64, delta: float, worst: float) -> bool:
@@ -35,13 +35,12 @@ def rejects_negative_mean(values: Float64, delta: float, worst: float) -> bool:
     return bool(capital.max() >= np.log(1 / delta))
 
 
-def retained(cascade_right: Bool, last_right: Bool, rho: float) -> Float64:
-    """Z = 1{cascade right} - rho 1{last tier right}, shape [rows].
+def retained(cascade: Float64, last: Float64, rho: float) -> Float64:
+    """Z = cascade - rho last, for what each is worth in a row (1 where it is right), shape [rows].
 
-    Its mean is at least 0 exactly where the cascade keeps the share rho of the last tier's
-    accuracy.
+    Its mean is at least 0 exactly where the cascade keeps the share rho of the last tier's mean.
     """
-    return cascade_right.astype(np.float64) - rho * last_right.astype(np.float64)
+    return cascade - rho * last
 
 
 def last_passed(count: int, passes: Callable[[int], bool]) -> int:

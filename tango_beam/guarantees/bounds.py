@@ -57,26 +57,27 @@ def interval(errors: int, rows: int, delta: float) -> tuple[float, float]:
     return lower(errors, rows, delta / 2), upper(errors, rows, delta / 2)
 
 
-def p_values(errors: npt.ArrayLike, rows: int, share: float, corpus: int | None = None) -> Float64:
+def p_values(
+    errors: npt.ArrayLike, rows: npt.ArrayLike, share: float, corpus: int | None = None
+) -> Float64:
     """Probability of at most these errors in a sample, if the share of errors is just over `share`.
 
     Args:
       errors: counts, any shape.
-      rows: in the sample.
+      rows: in the sample; one number, or as many as there are counts.
       share: of errors that the goal allows.
       corpus: rows in the corpus that the sample was drawn from without replacement; None, or a
         corpus of which the sample is a small part, gives the binomial test.
     """
     counts = np.asarray(errors)
-    if not is_large_part(rows, corpus):
-        return _binomial(counts, rows, share)
-    assert corpus is not None
+    if corpus is None or not is_large_part(int(np.max(rows)), corpus):
+        return _binomial(counts, np.asarray(rows), share)
     # The fewest errors in the corpus that break the goal.
     broken = min(corpus, math.floor(share * corpus + 1e-9) + 1)
-    return _hypergeometric(counts, corpus, broken, rows)
+    return _hypergeometric(counts, corpus, broken, int(np.max(rows)))
 
 
-def _binomial(errors: npt.NDArray, rows: int, share: float) -> Float64:
+def _binomial(errors: npt.NDArray, rows: npt.NDArray, share: float) -> Float64:
     """Probability of at most `errors` errors among rows that err with probability `share`."""
     below = np.minimum(errors, rows - 1)
     # Not `binom.cdf`, since `scipy.stats` takes a second to import. At 200,000 rows this is within
@@ -107,6 +108,20 @@ def most_errors(rows: int, share: float, delta: float, corpus: int | None = None
     # Past rows x share the test cannot reject.
     tried = p_values(np.arange(int(rows * share) + 2), rows, share, corpus)
     return int(np.searchsorted(tried, delta, side="right")) - 1
+
+
+def most_false(right: int, share: float, delta: float) -> int:
+    """The most false calls beside `right` right ones at which at most `share` of calls is false.
+
+    Of calls of which more than that are false, the probability of at most these false ones grows
+    with each that is added. So the first count that the exact test lets pass no longer is the last.
+
+    Returns:
+      The count; -1 if the test does not even reject without a false call.
+    """
+    _check(0, right, delta)
+    tried = np.arange(int(right * share / (1 - share)) + 2)
+    return int(np.searchsorted(p_values(tried, right + tried, share), delta, side="right")) - 1
 
 
 def fewest_rows(goal: float, delta: float) -> int:

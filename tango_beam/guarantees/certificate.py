@@ -21,18 +21,22 @@ class Guarantee(JsonRecord):
     """What is promised of a cascade's answers, and the exact test that carries it.
 
     Attributes:
-      goal: what is promised: `agreement`, `accuracy_retained`, `class_agreement` or `escalation`.
+      goal: what is promised: `agreement`, `accuracy_retained`, `class_agreement`, `escalation`,
+        `recall`, `precision`, `f1_agreement` or `f1_retained`.
       value: the share promised, 0 to 1.
       delta: probability, over the draw of the sample, that the promise is broken.
       thresholds: for every tier but the last.
       rows: of the sample that tested it.
       errors: rows among them that count against the goal at these thresholds.
       bound: the share that the sample proves at level delta for these thresholds: at least that
-        agreement, or at most that escalation; None for `accuracy_retained`, whose test says yes or
-        no. Where the same rows chose the thresholds, it is what the test used, no new estimate.
+        agreement, or at most that escalation; None for a mean (`accuracy_retained`, F1), whose
+        test says yes or no. Where the same rows chose the thresholds, it is what the test used, no
+        new estimate.
       met: whether any row is accepted under the promise.
       method: name of the test.
-      label: the class, for `class_agreement`.
+      label: the class, for `class_agreement`; the filter's label, for `recall` and `precision`.
+      label_threshold: of the rows that a filter's first tier calls the label; None where both
+        sides share a threshold.
     """
 
     goal: str
@@ -45,6 +49,7 @@ class Guarantee(JsonRecord):
     met: bool
     method: str
     label: str | None = None
+    label_threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ it returns means that the goal holds for all rows that the sample was drawn from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,9 +46,10 @@ def agreement_at(
     goal: float,
     delta: float,
     corpus: int | None = None,
+    label_threshold: float | None = None,
 ) -> Guarantee:
     """What the sample says of given thresholds and a goal of agreement."""
-    errors = int(sample.disagrees(thresholds).sum())
+    errors = int(sample.disagrees(thresholds, label_threshold).sum())
     p_value = float(bounds.p_values(errors, len(sample), 1 - goal, corpus))
     return Guarantee(
         goal="agreement",
@@ -58,8 +59,9 @@ def agreement_at(
         rows=len(sample),
         errors=errors,
         bound=1 - bounds.upper(errors, len(sample), delta, corpus),
-        met=sample.accepts_any(thresholds) and p_value <= delta,
+        met=sample.accepts_any(thresholds, label_threshold) and p_value <= delta,
         method=_method(len(sample), corpus),
+        label_threshold=label_threshold,
     )
 
 
@@ -80,9 +82,35 @@ def class_agreement(
     each = [
         agreement(sample.take(sample.last == index), goal, delta / len(given)) for index in given
     ]
+    return _named(each, [labels[index] for index in given])
+
+
+def label_agreement(
+    columns: Sequence[TierAnswers],
+    labels: Sequence[str],
+    goal: float,
+    delta: float,
+    corpus: int | None = None,
+) -> list[Guarantee]:
+    """For every label of several, the threshold at which its decision is the last tier's.
+
+    The labels share delta; the highest of the thresholds keeps all the guarantees.
+
+    Args:
+      columns: one a label: whether each tier gives it (0 or 1), with the rows' confidences.
+      labels: one a column.
+      goal: share of all rows, 0 to 1.
+      delta: level, shared by the labels.
+      corpus: rows of the corpus; None where they are not counted.
+    """
+    share = delta / len(columns)
+    return _named([agreement(column, goal, share, corpus) for column in columns], labels)
+
+
+def _named(each: Sequence[Guarantee], labels: Sequence[str]) -> list[Guarantee]:
     return [
-        replace(one, goal="class_agreement", label=labels[index])
-        for one, index in zip(each, given, strict=True)
+        replace(one, goal="class_agreement", label=label)
+        for one, label in zip(each, labels, strict=True)
     ]
 
 
@@ -94,62 +122,54 @@ def path_agreement(
     Lowering one threshold can take a row from a later tier that errs to an earlier one that does
     not, so errors do not only grow: a path fixed by `fit` is tested from the safest point down.
     """
-    path = path_of_thresholds(fit)
-    errors = np.array([int(test.disagrees(point).sum()) for point in path])
-    p = bounds.p_values(errors, len(test), 1 - goal, corpus)
-    last = betting.last_passed(len(path), lambda index: bool(p[index] <= delta))
-    return agreement_at(_point(path, last), test, goal, delta, corpus)
+
+    def passes(point: tuple[float, ...]) -> bool:
+        errors = int(test.disagrees(point).sum())
+        return bool(bounds.p_values(errors, len(test), 1 - goal, corpus) <= delta)
+
+    return agreement_at(lowest_on_path(fit, passes), test, goal, delta, corpus)
 
 
-def _point(path: list[tuple[float, ...]], index: int) -> tuple[float, ...]:
-    """A point of a path; where none passed, the thresholds that escalate every row."""
-    return path[index] if index >= 0 else (NOTHING,) * len(path[0])
-
-
-def accuracy_retained(
-    fit: TierAnswers, test: TierAnswers, rho: float, delta: float, seed: int
-) -> Guarantee:
-    """The lowest threshold on a fixed grid at which the share rho of the accuracy is kept.
-
-    The loss can also fall with the threshold, since an accepted row can be right where the last
-    tier is wrong. So the grid comes from `fit` and is tested from the safest point down; each test
-    is a bet on the rows of `test` in a seeded order.
+def path_label_agreement(
+    fit: TierAnswers,
+    columns: Sequence[TierAnswers],
+    labels: Sequence[str],
+    goal: float,
+    delta: float,
+    corpus: int | None = None,
+) -> list[Guarantee]:
+    """`label_agreement` of three tiers or more: the last point of a path at which no label fails.
 
     Args:
-      fit: rows for the grid, none of them in `test`.
-      test: labelled rows.
-      rho: share of the last tier's accuracy that the cascade keeps, 0 to 1.
-      delta: level.
-      seed: of the order of the rows.
-
-    Raises:
-      ValueError: no labels.
+      fit: rows for the path, none of them among those that test.
+      columns: as for `label_agreement`.
+      labels: one a column.
+      goal: share of all rows, 0 to 1.
+      delta: level, shared by the labels.
+      corpus: rows of the corpus; None where they are not counted.
     """
-    if test.truth is None:
-        raise ValueError("expected labelled rows, found none")
-    shuffled = test.take(np.random.default_rng(seed).permutation(len(test)))
-    assert shuffled.truth is not None
-    truth, last_right = shuffled.truth, shuffled.last == shuffled.truth
+    share = delta / len(columns)
+
+    def passes(point: tuple[float, ...]) -> bool:
+        errors = [int(column.disagrees(point).sum()) for column in columns]
+        p = bounds.p_values(errors, len(columns[0]), 1 - goal, corpus)
+        return bool((p <= share).all())
+
+    point = lowest_on_path(fit, passes)
+    each = [agreement_at(point, column, goal, share, corpus) for column in columns]
+    return _named(each, labels)
+
+
+def lowest_on_path(
+    fit: TierAnswers, passes: Callable[[tuple[float, ...]], bool]
+) -> tuple[float, ...]:
+    """The last point before the first that fails, on the path that `fit` gives.
+
+    Where none passes, the thresholds that escalate every row.
+    """
     path = path_of_thresholds(fit)
-
-    def passes(index: int) -> bool:
-        right = shuffled.cascaded(path[index])[0] == truth
-        values = betting.retained(right, last_right, rho)
-        return betting.rejects_negative_mean(values, delta, rho)
-
-    thresholds = _point(path, betting.last_passed(len(path), passes))
-    answers, _ = shuffled.cascaded(thresholds)
-    return Guarantee(
-        goal="accuracy_retained",
-        value=rho,
-        delta=delta,
-        thresholds=thresholds,
-        rows=len(test),
-        errors=int((last_right & (answers != truth)).sum()),
-        bound=None,
-        met=test.accepts_any(thresholds),
-        method="betting, fixed sequence",
-    )
+    last = betting.last_passed(len(path), lambda index: passes(path[index]))
+    return path[last] if last >= 0 else (NOTHING,) * len(path[0])
 
 
 def escalation(
@@ -191,21 +211,37 @@ def prove_agreement(sample: TierAnswers, thresholds: tuple[float, ...], delta: f
 
 
 def at_one_threshold(
-    each: Sequence[Guarantee], sample: TierAnswers, *, labels: Sequence[str], corpus: int | None
+    each: Sequence[Guarantee],
+    sample: TierAnswers,
+    *,
+    labels: Sequence[str],
+    corpus: int | None,
+    columns: Sequence[TierAnswers] = (),
+    at: tuple[float, float | None] | None = None,
 ) -> list[Guarantee]:
     """The guarantees at the highest of their thresholds, where all of them hold.
 
     One of them is met where some row of the whole sample is accepted and its own test passes. A
     class need not have an accepted row: without one, all its rows are the last tier's.
+
+    Args:
+      each: of two tiers.
+      sample: whole.
+      labels: of the classes, or of the columns.
+      corpus: rows of the corpus; None where they are not counted.
+      columns: of `label_agreement`, one a label; none where labels are classes.
+      at: thresholds of both sides of a filter, where they are higher still.
     """
-    thresholds = max(one.thresholds for one in each)
-    accepts = sample.accepts_any(thresholds)
+    threshold, label_threshold = at or (max(one.thresholds[0] for one in each), None)
+    accepts = sample.accepts_any((threshold,), label_threshold)
     moved = []
     for one in each:
         part, size = sample, corpus
-        if one.label is not None:
+        if one.label is not None and columns:
+            part = columns[labels.index(one.label)]
+        elif one.label is not None:
             part, size = sample.take(sample.last == labels.index(one.label)), None
-        again = agreement_at(thresholds, part, one.value, one.delta, size)
+        again = agreement_at((threshold,), part, one.value, one.delta, size, label_threshold)
         allowed = bounds.most_errors(len(part), 1 - one.value, one.delta, size)
         met = accepts and again.errors <= allowed
         moved.append(replace(again, goal=one.goal, label=one.label, met=met))
@@ -213,11 +249,15 @@ def at_one_threshold(
 
 
 def by_class(
-    sample: TierAnswers, labels: Sequence[str], thresholds: tuple[float, ...], delta: float
+    sample: TierAnswers,
+    labels: Sequence[str],
+    thresholds: tuple[float, ...],
+    delta: float,
+    label_threshold: float | None = None,
 ) -> tuple[ClassAgreement, ...]:
     """Agreement with the last tier in every class that it gives, with exact two-sided intervals."""
-    wrong = sample.disagrees(thresholds)
-    accepted = sample.cascaded(thresholds)[1] < len(sample.answers)
+    wrong = sample.disagrees(thresholds, label_threshold)
+    accepted = sample.cascaded(thresholds, label_threshold)[1] < len(sample.answers)
     classes = []
     for index in np.unique(sample.last):
         here = sample.last == index

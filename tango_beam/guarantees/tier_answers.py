@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tango_beam import routing
-from tango_beam.arrays import Bool, Float32, Int64
+from tango_beam.arrays import Bool, Float32, Float64, Int64
 from tango_beam.guarantees.thresholds import lowest_threshold
 
 
@@ -20,11 +20,13 @@ class TierAnswers:
       confidences: of every tier but the last, float32, shape [rows] each.
       answers: of every tier, index into the labels, shape [rows] each.
       truth: right labels, shape [rows]; None where there are none.
+      filter: index of the label that the cascade is a filter on; None where it is none.
     """
 
     confidences: tuple[Float32, ...]
     answers: tuple[Int64, ...]
     truth: Int64 | None = None
+    filter: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.confidences) != len(self.answers) - 1 or not self.confidences:
@@ -41,10 +43,11 @@ class TierAnswers:
 
     def take(self, rows: Int64 | Bool) -> TierAnswers:
         """Some of the rows."""
-        return TierAnswers(
-            tuple(part[rows] for part in self.confidences),
-            tuple(part[rows] for part in self.answers),
-            None if self.truth is None else self.truth[rows],
+        return replace(
+            self,
+            confidences=tuple(part[rows] for part in self.confidences),
+            answers=tuple(part[rows] for part in self.answers),
+            truth=None if self.truth is None else self.truth[rows],
         )
 
     @property
@@ -52,17 +55,35 @@ class TierAnswers:
         """The last tier's answers, with which all others are compared."""
         return self.answers[-1]
 
-    def cascaded(self, thresholds: Sequence[float]) -> tuple[Int64, Int64]:
-        """Answer of the cascade and number of the tier that gives it (1 first), shape [rows]."""
-        return routing.cascade_answers(self.answers, self.confidences, thresholds)
+    @property
+    def called(self) -> tuple[Bool, ...]:
+        """Rows that each tier calls the filter's label, shape [rows] each."""
+        return tuple(answer == self.filter for answer in self.answers)
 
-    def accepts_any(self, thresholds: Sequence[float]) -> bool:
+    def cascaded(
+        self, thresholds: Sequence[float], label_threshold: float | None = None
+    ) -> tuple[Int64, Int64]:
+        """Answer of the cascade and number of the tier that gives it (1 first), shape [rows].
+
+        Args:
+          thresholds: of every tier but the last.
+          label_threshold: of a filter's first tier, for rows that it calls the label; None where
+            both sides share a threshold.
+        """
+        limits: list[float | Float64] = [*thresholds]
+        if label_threshold is not None:
+            limits[0] = routing.of_sides(self.called[0], thresholds[0], label_threshold)
+        return routing.cascade_answers(self.answers, self.confidences, limits)
+
+    def accepts_any(
+        self, thresholds: Sequence[float], label_threshold: float | None = None
+    ) -> bool:
         """Whether a tier before the last answers any row."""
-        return bool((self.cascaded(thresholds)[1] < len(self.answers)).any())
+        return bool((self.cascaded(thresholds, label_threshold)[1] < len(self.answers)).any())
 
-    def disagrees(self, thresholds: Sequence[float]) -> Bool:
+    def disagrees(self, thresholds: Sequence[float], label_threshold: float | None = None) -> Bool:
         """Rows on which the cascade's answer is not the last tier's, shape [rows]."""
-        return self.cascaded(thresholds)[0] != self.last
+        return self.cascaded(thresholds, label_threshold)[0] != self.last
 
 
 def path_of_thresholds(fit: TierAnswers, steps: int = 100) -> list[tuple[float, ...]]:

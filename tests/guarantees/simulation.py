@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tango_beam.guarantees import bounds, guarantees
+from tango_beam.guarantees import bounds, guarantees, means
 from tango_beam.guarantees.thresholds import BELOW_ONE, lowest_threshold
 from tango_beam.guarantees.tier_answers import TierAnswers
 
@@ -104,7 +104,7 @@ def choose(shape: Shape, sample: TierAnswers, delta: float, seed: int, bound: st
         return lowest_threshold(sample.confidences[0], wrong, allowed)
     if shape.labelled:
         fit = np.arange(len(sample)) < len(sample) // 5
-        return guarantees.accuracy_retained(
+        return means.accuracy_retained(
             sample.take(fit), sample.take(~fit), shape.goal, delta, seed
         ).thresholds[0]
     return guarantees.agreement(sample, shape.goal, delta).thresholds[0]

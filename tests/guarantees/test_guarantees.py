@@ -8,7 +8,7 @@ from hypothesis import given
 from scipy import stats
 
 from tango_beam import routing
-from tango_beam.guarantees import betting, guarantees
+from tango_beam.guarantees import betting, guarantees, means
 from tango_beam.guarantees.thresholds import BELOW_ONE, highest_threshold, lowest_threshold
 from tango_beam.guarantees.tier_answers import TierAnswers, path_of_thresholds
 from tests.guarantees import simulation
@@ -140,7 +140,7 @@ def test_a_bet_wins_against_a_positive_mean_and_seldom_against_a_negative_one(rn
 def test_without_labels_no_accuracy_is_signed_for(rng):
     sample = three_tiers(rng)
     with pytest.raises(ValueError, match="labelled"):
-        guarantees.accuracy_retained(sample, sample, 0.98, 0.05, 0)
+        means.accuracy_retained(sample, sample, 0.98, 0.05, 0)
 
 
 def test_whether_any_row_is_accepted_under_a_threshold():
