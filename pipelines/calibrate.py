@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tango_beam import command_line
-from tango_beam.calibration.options import CalibrateOptions
+from tango_beam.calibration.options import CalibrateOptions, goals_apart
 from tango_beam.command_line import DONE, NOT_SIGNED, Parser
 
 DESCRIPTION = """\
@@ -22,10 +22,14 @@ probability 1 - delta over the draw of the sample.
   labels: the cascade keeps 99 % of the second tier's accuracy
     python -m pipelines.calibrate --input labelled.parquet --label_column label \\
         --accuracy_retained 0.99 --output mine
+  a filter: of the rows that the second tier calls spam, 95 % are found, and of those found 90 % are
+    python -m pipelines.calibrate --input corpus/ --recall spam=0.95 --precision spam=0.9 \\
+        --output mine
   a budget: at most a fifth of the rows escalated; says what agreement that gives
     python -m pipelines.calibrate --input corpus/ --max_escalation 0.2 --output mine
 
   python -m pipelines.classify --input 'corpus/*.parquet' --output out --cascade mine
+  python -m pipelines.classify --input 'corpus/*.parquet' --output out --cascade mine --keep spam
 """
 EPILOG = f"""\
 Trying seeds or goals until one passes breaks the promise: every attempt stays on record.
@@ -45,7 +49,7 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> int:
     """Calibrates and reports; returns the exit code."""
-    ours = parser().parse_args(arguments)
+    ours = parser().parse_args(goals_apart(arguments))
     options = command_line.options_of(CalibrateOptions, ours)
     command_line.quiet(ours.verbose)
     command_line.talk("tango_beam.calibration")

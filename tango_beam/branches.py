@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from tango_beam import audit, batching, record_columns
+from tango_beam import audit, batching, record_columns, routing
 from tango_beam.answers import Answers, Decoder, LabelDecoder
-from tango_beam.arrays import Bool, Int64
+from tango_beam.arrays import Bool, Float64, Int64
 from tango_beam.models.tokens import Tokens
 from tango_beam.record_columns import OutputColumns
 
@@ -26,6 +27,8 @@ class TierRole:
       columns: which columns are read and added.
       decoder: makes answers of the tier's logits.
       next_vocabulary: vocabulary of the next tier; tokens are passed on to one that shares it.
+      filter: the label that the cascade is a filter on; None where it is none.
+      label_threshold: of rows that the tier calls that label; None where `threshold` is all rows'.
       audit_rate: share of the rows, drawn by position, whose accepted answers are checked by the
         last tier; 0 to 1.
     """
@@ -38,6 +41,16 @@ class TierRole:
     decoder: Decoder = LabelDecoder()  # noqa: RUF009 - frozen
     next_vocabulary: str | None = None
     audit_rate: float = 0.0
+    filter: str | None = None
+    label_threshold: float | None = None
+
+    def limits(self, answer: Mapping[str, pa.Array]) -> float | Float64:
+        """The threshold of rows with these answers of this tier: one for all, or one a row."""
+        threshold = self.first_threshold if self.threshold is None else self.threshold
+        if self.label_threshold is None or self.filter is None:
+            return threshold
+        called = self.decoder.calls(answer, self.filter).to_numpy(zero_copy_only=False)
+        return routing.of_sides(called, threshold, self.label_threshold)
 
 
 @dataclass(frozen=True)
@@ -123,11 +136,11 @@ class ScoredRows:
         """What the first tier said: this tier's answer if it is the first, else carried along."""
         if self.role.number > 1:
             return _carried(rows, self.role)
-        threshold = self.role.first_threshold
+        limits = self.role.limits(answer)
         return {
             "first_tier_prediction": answer["prediction"],
             "first_tier_confidence": answer["confidence"],
-            "threshold": record_columns.constant(threshold, rows.num_rows, pa.float32()),
+            "threshold": pa.array(np.full(rows.num_rows, limits, np.float32)),
         }
 
     def _costs(self, keep: pa.Array) -> dict[str, pa.Array]:

@@ -120,6 +120,8 @@ class Cascade(beam.PTransform):
                 columns=columns,
                 decoder=config.decoder(tier),
                 audit_rate=audit_rate,
+                filter=config.filter,
+                label_threshold=tier.label_threshold,
             )
             for number, tier in enumerate(config.tiers, start=1)
         ]

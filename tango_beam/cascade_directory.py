@@ -36,7 +36,8 @@ def load_cascade(name: str) -> CascadeConfig:
     path = f"{folder}/{CASCADE_FILE}"
     try:
         stored = json.loads(checkpoint_files.read_text(path))
-        unknown = sorted(set(stored) - {"name", "labels", "tiers", "pair", "certificate", "task"})
+        known = {"name", "labels", "tiers", "pair", "filter", "certificate", "task"}
+        unknown = sorted(set(stored) - known)
         if unknown:
             raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
         tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
@@ -46,6 +47,7 @@ def load_cascade(name: str) -> CascadeConfig:
             labels=tuple(stored["labels"]),
             name=stored.get("name", folder.rsplit("/", 1)[-1]),
             pair=stored.get("pair"),
+            filter=stored.get("filter"),
             certificate=Certificate.from_json(certificate) if certificate else None,
             task=Task.from_json(stored.get("task", {})),
         )
@@ -128,6 +130,8 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
         stored["task"] = cascade.task.to_json()
     if cascade.pair is not None:
         stored["pair"] = cascade.pair
+    if cascade.filter is not None:
+        stored["filter"] = cascade.filter
     if cascade.certificate is not None:
         stored["certificate"] = cascade.certificate.to_json()
     (folder / CASCADE_FILE).write_text(json.dumps(stored, indent=2) + "\n")

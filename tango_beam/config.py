@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tango_beam import checkpoint_files, machine, routing
 from tango_beam.answers import Decoder, Task
+from tango_beam.answers.task import LABELS
+from tango_beam.arrays import Bool, Float32, Int64
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees.certificate import Certificate
+from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.record_columns import AnswerShape
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -42,6 +50,8 @@ class TierConfig:
       batch_tokens: padded tokens in a micro-batch; None for what suits the family.
       backend: `torch`, the default, or `onnx` (transformers on a processor).
       threads: for torch to score one micro-batch with, on a processor; None for one.
+      label_threshold: in a filter, the threshold of rows that the tier calls the filter's label;
+        None where `threshold` is that of all rows.
     """
 
     source: str
@@ -58,10 +68,13 @@ class TierConfig:
     batch_tokens: int | None = None
     backend: str | None = None
     threads: int | None = None
+    label_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            self._refuse(f"a threshold of 0 to 1, found {self.threshold}")
+        for name in ("threshold", "label_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                self._refuse(f"a {name} of 0 to 1, found {value}")
         if not self.temperature > 0:
             self._refuse(f"a temperature above 0, found {self.temperature}")
         for name, least in (
@@ -98,6 +111,8 @@ class CascadeConfig:
       pair: whether it was trained on pairs of texts; None where it is not known.
       certificate: what `pipelines.calibrate` signed for; None without.
       task: which kind of answer it gives.
+      filter: what it is to find, where it is a filter: a label, or a bucket of a score that is to
+        be reached. Every tier but the last then goes by the probability of that. None else.
     """
 
     tiers: tuple[TierConfig, ...]
@@ -106,6 +121,7 @@ class CascadeConfig:
     pair: bool | None = None
     certificate: Certificate | None = field(default=None, hash=False)
     task: Task = Task()  # noqa: RUF009 - frozen
+    filter: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tiers:
@@ -119,14 +135,60 @@ class CascadeConfig:
                 f"{self.tiers[-1].threshold}"
             )
 
+        found = self.task.calls(self.labels)
+        if self.filter is not None and self.filter not in found:
+            raise RefusedError(
+                f"cascade {self.name}: expected a filter on one of "
+                f"{', '.join(found) or 'nothing'}, found {self.filter!r}"
+            )
+        sided = [t for t in self.tiers if t.label_threshold is not None]
+        if sided and (self.filter is None or sided[-1] is self.tiers[-1]):
+            raise RefusedError(
+                f"tier {sided[-1].source}: expected a label_threshold in a filter alone, and none "
+                f"on its last tier, found {sided[-1].label_threshold}"
+            )
+
     def decoder(self, tier: TierConfig) -> Decoder:
-        """Makes answers of a tier's outputs."""
-        return self.task.decoder(self.labels, tier.temperature, tier.confidence, tier.fits)
+        """Makes answers of a tier's outputs; the last tier of a filter goes by its own answer."""
+        usual = self.task.decoder(self.labels, tier.temperature, tier.confidence, tier.fits)
+        if self.filter is None or tier.threshold is None:
+            return usual
+        return usual.filtering(self.filter, self.labels)
 
     @property
     def shape(self) -> AnswerShape:
         """Which columns its answers have."""
         return self.decoder(self.tiers[-1]).shape(self.labels)
+
+    def answers(self, outputs: Sequence[Float32], truth: Int64 | None = None) -> TierAnswers:
+        """What every tier says of rows, as codes that are equal where answers agree.
+
+        Args:
+          outputs: of every tier, shape [rows, outputs] each, columns in the order of `labels`.
+          truth: code of the right answer, shape [rows]; None without.
+        """
+        decoders = [self.decoder(tier) for tier in self.tiers]
+        made = [decoder(rows, self.labels) for decoder, rows in zip(decoders, outputs, strict=True)]
+        said = [*zip(decoders, (one.columns() for one in made), strict=True)]
+        keys = [decoder.keys(columns) for decoder, columns in said]
+        labels = pa.array(self.labels, pa.string())
+        known = labels if self.task.kind == LABELS else pa.chunked_array(keys).unique()
+        called: tuple[Bool, ...] = ()
+        if self.filter is not None:
+            calls = [decoder.calls(columns, self.filter) for decoder, columns in said]
+            called = tuple(one.to_numpy(zero_copy_only=False) for one in calls)
+        return TierAnswers(
+            tuple(one.confidences for one in made[:-1]),
+            tuple(pc.index_in(key, known).to_numpy().astype(np.int64) for key in keys),
+            truth,
+            called,
+        )
+
+    @property
+    def label_thresholds(self) -> tuple[float | None, ...]:
+        """Of every tier but the last; none at all where no tier has one."""
+        given = tuple(tier.label_threshold for tier in self.tiers[:-1])
+        return given if any(value is not None for value in given) else ()
 
     @property
     def threshold(self) -> float:
@@ -134,8 +196,8 @@ class CascadeConfig:
         return self.tiers[0].threshold or 0.0
 
     def with_first_threshold(self, threshold: float) -> CascadeConfig:
-        """The same cascade with another threshold on its first tier."""
-        first = replace(self.tiers[0], threshold=threshold)
+        """The same cascade with another threshold on its first tier, for all rows."""
+        first = replace(self.tiers[0], threshold=threshold, label_threshold=None)
         return replace(self, tiers=(first, *self.tiers[1:]))
 
     def with_max_length(self, max_length: int) -> CascadeConfig:
@@ -171,6 +233,8 @@ class CascadeConfig:
             stated["task"] = self.task.to_json()
             stated["fits"] = [tier.fits for tier in self.tiers]
             stated["stride"] = [tier.stride for tier in self.tiers]
+        if self.filter is not None:
+            stated["filter"] = self.filter
         return {
             **stated,
             "computation": COMPUTATION,
@@ -192,7 +256,8 @@ class CascadeConfig:
     def fingerprint(self, precision: str) -> str:
         """Sixteen hexadecimal digits over weights, config and thresholds."""
         thresholds = [tier.threshold for tier in self.tiers]
-        return _fingerprint([self.scoring_fingerprint(precision), thresholds])
+        sides = [[*self.label_thresholds]] if self.label_thresholds else []
+        return _fingerprint([self.scoring_fingerprint(precision), thresholds, *sides])
 
 
 def _fingerprint(stated: Any) -> str:

@@ -78,7 +78,8 @@ def _parted(scored: ScoredRows, vocabulary: str, failures: Failures) -> Routed:
     role, held = scored.role, audit.is_held(scored.rows)
     escalate, drawn = held & (role.threshold is not None), np.zeros(len(held), bool)
     if role.threshold is not None:
-        unsure = routing.is_complex(scored.answers.confidences, role.threshold)
+        limits = role.limits(scored.answers.columns())
+        unsure = routing.is_complex(scored.answers.confidences, limits)
         drawn = ~unsure & ~held & audit.is_drawn(scored.rows, role.audit_rate)
         escalate |= unsure | drawn
     return Routed(

@@ -64,6 +64,19 @@ class Decoder(ABC):
     def keys(self, answers: Mapping[str, pa.Array]) -> pa.Array:
         """What is equal where two answers agree, shape [rows]; of an answer's columns."""
 
+    @abstractmethod
+    def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
+        """Which answers call a row by a label, or by the number of a bucket that it reaches."""
+
+    @abstractmethod
+    def filtering(self, label: str, labels: Sequence[str]) -> Decoder:
+        """The decoder of a tier that stands in a filter: as sure as it is of that one call.
+
+        Args:
+          label: as for `calls`.
+          labels: of the cascade, in its order.
+        """
+
     def complaints(self, outputs: Float32) -> dict[int, str]:
         """Rows of which no answer can be made, with the reason."""
         bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))

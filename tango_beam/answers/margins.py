@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -31,10 +31,12 @@ class MarginDecoder(Decoder):
       cuts: of the decisions.
       fits: slope and intercept of each decision's margin, which make the probability that the last
         tier decides alike of it (Platt, 1999); none: the slope is 1.
+      decision: the one that the tier is as sure as, in a filter; None: the least sure.
     """
 
     cuts: tuple[float, ...] = ()
     fits: tuple[tuple[float, float], ...] = ()
+    decision: int | None = None
 
     @abstractmethod
     def raw_margins(self, outputs: Float32) -> Float32:
@@ -54,11 +56,12 @@ class MarginDecoder(Decoder):
 
     def confidences(self, outputs: Float32) -> Float32:
         """Probability of the least sure decision, 0.5 to 1, float32, shape [rows]."""
-        return _confidences(self.margins(outputs))
+        return self.sureness(self.margins(outputs))
 
-
-def _confidences(margins: Float32) -> Float32:
-    return routing.sigmoid(np.abs(margins).min(axis=1, initial=np.inf))
+    def sureness(self, margins: Float32) -> Float32:
+        """Confidences of margins, float32, shape [rows]."""
+        chosen = margins if self.decision is None else margins[:, [self.decision]]
+        return routing.sigmoid(np.abs(chosen).min(axis=1, initial=np.inf))
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class MultiLabelDecoder(MarginDecoder):
         ends = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))]).astype(np.int32)
         return Answers(
             predictions=pa.ListArray.from_arrays(pa.array(ends), names),
-            confidences=_confidences(margins),
+            confidences=self.sureness(margins),
             scores=probabilities(routing.sigmoid(ordered), self.labels),
         )
 
@@ -96,6 +99,18 @@ class MultiLabelDecoder(MarginDecoder):
         """Logits over those of the cuts; columns in the cascade's order."""
         cuts = np.array(self.cuts or [USUAL_CUT] * len(self.labels), np.float64)
         return outputs - np.log(cuts / (1 - cuts)).astype(np.float32)
+
+    def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
+        """Which rows are given the label, among others or alone."""
+        given = answers["prediction"]
+        owners = pc.list_parent_indices(given).filter(pc.equal(pc.list_flatten(given), label))
+        called = np.zeros(len(given), bool)
+        called[owners.to_numpy()] = True
+        return pa.array(called)
+
+    def filtering(self, label: str, labels: Sequence[str]) -> Decoder:
+        """Goes by the label's decision."""
+        return replace(self, decision=self.labels.index(label))
 
     def keys(self, answers: Mapping[str, pa.Array]) -> pa.Array:
         """The sets, as strings."""
@@ -120,7 +135,7 @@ class ScoreDecoder(MarginDecoder):
         margins = self.margins(outputs)
         return Answers(
             predictions=pa.array(outputs[:, 0]),
-            confidences=_confidences(margins),
+            confidences=self.sureness(margins),
             scores=probabilities(outputs, labels),
             more={"bucket": pa.array((margins >= 0).sum(axis=1).astype(np.int8))},
         )
@@ -132,6 +147,14 @@ class ScoreDecoder(MarginDecoder):
     def outputs(self, labels: Sequence[str]) -> int:
         """One."""
         return 1
+
+    def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
+        """Which rows reach a bucket, by its number."""
+        return pc.greater_equal(answers["bucket"], int(label))
+
+    def filtering(self, label: str, labels: Sequence[str]) -> Decoder:
+        """Goes by the cut under the bucket."""
+        return replace(self, decision=int(label) - 1)
 
     def keys(self, answers: Mapping[str, pa.Array]) -> pa.Array:
         """The buckets."""

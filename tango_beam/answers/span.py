@@ -75,6 +75,14 @@ class SpanDecoder(Decoder):
         texts = answers["prediction"].to_pylist()
         return pa.array([None if one is None else span_text.normalised(one) for one in texts])
 
+    def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
+        """None: a text is called nothing."""
+        return pa.array(np.zeros(len(answers["prediction"]), bool))
+
+    def filtering(self, label: str, labels: Sequence[str]) -> Decoder:
+        """Itself: nothing can be found among spans (see `Task.calls`)."""
+        return self
+
     def complaints(self, outputs: Float32) -> dict[int, str]:
         """Rows without a score, and those whose context has no word."""
         fine: Bool = np.isfinite(outputs[:, NONE]) & ~np.isnan(outputs).any(axis=1)

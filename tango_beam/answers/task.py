@@ -71,12 +71,18 @@ class Task:
           fits: slope and intercept of each decision of the tier (see `MarginDecoder`).
         """
         if self.kind == MULTI_LABEL:
-            return MultiLabelDecoder(self.every_cut(labels), fits, tuple(labels))
+            return MultiLabelDecoder(self.every_cut(labels), fits, labels=tuple(labels))
         if self.kind == SCORE:
-            return ScoreDecoder(self.cuts, fits, self.tolerance)
+            return ScoreDecoder(self.cuts, fits, tolerance=self.tolerance)
         if self.kind == SPAN:
             return SpanDecoder(self.no_answer)
         return LabelDecoder(temperature, confidence)
+
+    def calls(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """What a row may be called: its labels, or the numbers of the buckets that it may reach."""
+        if self.kind == SPAN:
+            return ()
+        return tuple(map(str, range(1, len(self.cuts) + 1))) if self.kind == SCORE else (*labels,)
 
     def every_cut(self, labels: Sequence[str]) -> tuple[float, ...]:
         """Cuts of several labels, one for each, where one was given for all.

@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 
 from tango_beam import machine
 from tango_beam.arrays import Float32, Int64
-from tango_beam.calibration import attempts, score_sample
+from tango_beam.calibration import attempts, filtering, score_sample
 from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
 from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.cascade_directory import fetched
 from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
-from tango_beam.guarantees import bounds, guarantees, means
+from tango_beam.guarantees import bounds, filters, guarantees, means
 from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows, Speed
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.io import inputs, sample
@@ -61,7 +62,8 @@ class Outcome:
 
     Attributes:
       certificate: with the guarantees, whether they are met or not.
-      offers: what the same rows could sign for, for people to choose from; of two tiers only.
+      offers: what the same rows could sign for, for people to choose from; of two tiers that are no
+        filter only.
     """
 
     certificate: Certificate
@@ -105,8 +107,11 @@ def run(options: CalibrateOptions) -> Outcome:
     corpus = _inspect(options)
     compute = settle(options.device, options.precision)
     seed = _seed(options, cascade, corpus, compute.precision)
-    drawn = _draw(options, cascade, corpus, seed)
-    scored = _score(options, cascade, load_tiers(cascade, compute), drawn, seed)
+    if goals.label is None:
+        drawn = _draw(options, cascade, corpus, seed)
+        scored = _score(options, cascade, load_tiers(cascade, compute), drawn, seed)
+    else:
+        drawn, scored = _of_filter(options, cascade, load_tiers(cascade, compute), corpus, seed)
     before = cascade
     if options.temperature == "fit":
         fit = scored.fit if len(scored.fit) else scored.test
@@ -114,9 +119,10 @@ def run(options: CalibrateOptions) -> Outcome:
     each = _guarantees(goals, cascade, scored)
     # With two tiers, a guarantee that holds at a threshold holds at every higher one.
     thresholds = max(one.thresholds for one in each)
-    cascade = _with_thresholds(cascade, thresholds)
+    of_label = each[0].label_threshold
+    cascade = _with_thresholds(cascade, thresholds, of_label)
     answers = scored.test.answers(cascade)
-    classes = guarantees.by_class(answers, cascade.labels, thresholds, goals.delta)
+    classes = guarantees.by_class(answers, cascade.labels, thresholds, goals.delta, of_label)
     seen = {one.label for one in classes}
     certificate = Certificate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,13 +132,15 @@ def run(options: CalibrateOptions) -> Outcome:
         seed=seed,
         sample=SampleRows(drawn.drawn, len(scored.test), len(scored.fit)),
         corpus=describe_corpus(corpus.files, options.text_columns, drawn.corpus),
-        speed=speed(scored.test, cascade, thresholds),
+        speed=speed(scored.test, cascade, thresholds, of_label),
         by_class=classes,
         calibration=score_sample.calibration_errors(before, cascade, scored.test),
         versions=machine.versions(),
         unseen_classes=tuple(label for label in cascade.labels if label not in seen),
         scoring=cascade.scoring(compute.precision),
         scoring_fingerprint=cascade.scoring_fingerprint(compute.precision),
+        filter=goals.label,
+        label_threshold=of_label,
     )
     certificate = replace(certificate, attempts=(*earlier, certificate.attempt()))
     attempts.write(cascade, certificate, options.output)
@@ -147,6 +155,21 @@ def _cascade(options: CalibrateOptions) -> CascadeConfig:
             f"cascade {cascade.name}: expected --agreement or --accuracy_retained for "
             f"{len(cascade.tiers)} tiers, found another goal"
         )
+    goals = options.goals
+    if goals.label is not None:
+        known = cascade.task.calls(cascade.labels)
+        if goals.label not in known:
+            raise RefusedError(
+                f"--recall, --precision: expected one of {', '.join(known) or 'nothing'} that "
+                f"cascade {cascade.name} calls a row, found {goals.label}"
+            )
+        if len(cascade.tiers) > 2 and goals.agreement:
+            raise RefusedError(
+                f"cascade {cascade.name}: expected --recall and --precision without --agreement "
+                f"for {len(cascade.tiers)} tiers, found it too"
+            )
+    shared = (replace(tier, label_threshold=None) for tier in cascade.tiers)
+    cascade = replace(cascade, filter=goals.label, tiers=tuple(shared))
     if options.confidence is None:
         return cascade
     before = (replace(tier, confidence=options.confidence) for tier in cascade.tiers[:-1])
@@ -203,8 +226,12 @@ def _draw(
     if options.label_column and options.label_column not in columns:
         columns.append(options.label_column)
     drawn = sample.draw(corpus, columns, wanted, part, seed)
+    _refuse_too_few(drawn, int(drawn.rows.num_rows * (1 - fit_part)), goals, whole)
+    return drawn
+
+
+def _refuse_too_few(drawn: sample.Sample, tested: int, goals: Goals, whole: bool) -> None:
     fewest = bounds.fewest_rows(goals.strictest, goals.delta) if goals.strictest else 1
-    tested = int(drawn.rows.num_rows * (1 - fit_part))
     if tested < fewest:
         raise RefusedError(
             f"expected at least {fewest} rows to test with, found {tested}: without a "
@@ -212,7 +239,35 @@ def _draw(
             f"{goals.delta}. The corpus has {drawn.corpus:,} rows, of which "
             f"{'all' if whole else 'a tenth'} may be drawn (--sample_rows takes more)"
         )
-    return drawn
+
+
+def _of_filter(
+    options: CalibrateOptions,
+    cascade: CascadeConfig,
+    models: Sequence[Model],
+    corpus: Input,
+    seed: int,
+) -> tuple[sample.Sample, _Sample]:
+    """Rows that test a filter: as many as the label's share in a first draw asks for."""
+    goals, whole = options.goals, options.sample_rows is not None
+    part, columns = 1.0 if whole else PART_OF_CORPUS, options.text_columns
+    assert goals.label is not None
+
+    def scored(table: pa.Table) -> TierLogits:
+        texts = [one_array(table[name]) for name in columns]
+        return score_sample.score_all(models, texts, cascade.labels).finite()
+
+    first = sample.draw(corpus, columns, filtering.FIRST_DRAW_ROWS, part, seed)
+    fit = scored(first.rows)
+    needed = [*filtering.needs(goals, fit.answers(cascade))]
+    fewest = max(need.fewest for need in needed)
+    usual = max(filtering.TIMES_THE_FEWEST * fewest, goals.test_rows())
+    # A draw of its own: the first one's size tells nothing of the rows that test.
+    drawn = sample.draw(corpus, columns, options.sample_rows or usual, part, seed + 1)
+    filtering.refuse_too_few(drawn.rows.num_rows, needed, goals.label, drawn.corpus, whole)
+    _refuse_too_few(drawn, drawn.rows.num_rows, goals, whole)
+    both = replace(drawn, drawn=first.drawn + drawn.drawn)
+    return both, _Sample(fit, scored(drawn.rows), None, drawn.corpus, seed)
 
 
 def _score(
@@ -256,16 +311,24 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
         return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
     if len(cascade.tiers) > 2:
         fit = rows.fit.answers(cascade)
+        if goals.label is not None:
+            return filters.path_sign(fit, test, filtering.promises(goals), goals.label)
         assert goals.agreement is not None
         return [guarantees.path_agreement(fit, test, goals.agreement, goals.delta, rows.corpus)]
     labels = cascade.labels
-    share = goals.delta / (2 if goals.agreement and goals.class_agreement else 1)
-    each = []
+    share, each = goals.share, []
     if goals.agreement is not None:
         each.append(guarantees.agreement(test, goals.agreement, share, rows.corpus))
     if goals.class_agreement is not None:
         each += guarantees.class_agreement(test, labels, goals.class_agreement, share)
-    return guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus)
+    if goals.label is None:
+        return guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus)
+    promises = filtering.promises(goals)
+    at = filters.sides(test, promises)
+    at = at.at_least(max((one.thresholds[0] for one in each), default=0.0))
+    signed = filters.sign(test, promises, at, goals.label)
+    also = guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus, at=at)
+    return [*also, *signed]
 
 
 def _within_budget(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Guarantee]:
@@ -287,21 +350,29 @@ def _within_budget(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[
     return [within, guarantees.prove_agreement(test, within.thresholds, goals.delta / 2)]
 
 
-def _with_thresholds(cascade: CascadeConfig, thresholds: Sequence[float]) -> CascadeConfig:
+def _with_thresholds(
+    cascade: CascadeConfig, thresholds: Sequence[float], label_threshold: float | None
+) -> CascadeConfig:
     tiers = [
         replace(tier, threshold=threshold)
         for tier, threshold in zip(cascade.tiers[:-1], thresholds, strict=True)
     ]
-    return replace(cascade, tiers=(*tiers, cascade.tiers[-1]))
+    first = replace(tiers[0], label_threshold=label_threshold)
+    return replace(cascade, tiers=(first, *tiers[1:], cascade.tiers[-1]))
 
 
-def speed(rows: TierLogits, cascade: CascadeConfig, thresholds: Sequence[float]) -> Speed:
+def speed(
+    rows: TierLogits,
+    cascade: CascadeConfig,
+    thresholds: Sequence[float],
+    label_threshold: float | None = None,
+) -> Speed:
     """Seconds a row in each tier, and how many times as fast as the last tier alone the cascade is.
 
     Costs are those of this machine, batched and sorted by length, tokenization included; escalated
     rows are taken to cost what rows of the sample cost on average.
     """
-    tier = rows.answers(cascade).cascaded(thresholds)[1]
+    tier = rows.answers(cascade).cascaded(thresholds, label_threshold)[1]
     reached = tuple(float((tier >= number).mean()) for number in range(1, len(rows.seconds) + 1))
     times = rows.seconds[-1] / float(np.dot(reached, rows.seconds))
     return Speed(rows.seconds, reached[1], reached, times, times > 1)
@@ -309,7 +380,7 @@ def speed(rows: TierLogits, cascade: CascadeConfig, thresholds: Sequence[float])
 
 def _offers(answers: TierAnswers, delta: float, corpus: int | None) -> tuple[Offer, ...]:
     """Goals of agreement with the threshold and the escalation that each would take."""
-    if len(answers.answers) > 2:
+    if len(answers.answers) > 2 or answers.called:
         return ()
     offers = []
     for goal in OTHER_GOALS:

@@ -16,7 +16,7 @@ FIT_PART = 0.2
 
 @dataclass(frozen=True)
 class Goals:
-    """One main goal, or `class_agreement` alone or beside `agreement`.
+    """One main goal; or `class_agreement`, `recall` and `precision`, alone or beside `agreement`.
 
     Attributes:
       agreement: share of rows on which the cascade answers as the last tier does.
@@ -24,6 +24,9 @@ class Goals:
       class_agreement: the same as `agreement` within every class that the last tier gives.
       max_escalation: the most of the rows that may be escalated.
       min_speedup: how many times as fast as the last tier alone the cascade must be.
+      recall: share of the rows that the last tier calls `label` that the cascade does, too.
+      precision: share of the rows that the cascade calls `label` that the last tier does, too.
+      label: what a filter is to find; given with `recall` or `precision`.
       delta: probability, over the draw of the sample, that the promise is broken.
     """
 
@@ -32,11 +35,14 @@ class Goals:
     class_agreement: float | None = None
     max_escalation: float | None = None
     min_speedup: float | None = None
+    recall: float | None = None
+    precision: float | None = None
+    label: str | None = None
     delta: float = 0.05
 
     def __post_init__(self) -> None:
-        shares = ("agreement", "accuracy_retained", "class_agreement", "max_escalation", "delta")
-        for name in shares:
+        shares = ("agreement", "accuracy_retained", "class_agreement", "max_escalation")
+        for name in (*shares, "recall", "precision", "delta"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise RefusedError(f"--{name}: expected a share between 0 and 1, found {value}")
@@ -46,9 +52,11 @@ class Goals:
         main = [name for name in names if getattr(self, name) is not None]
         if len(main) > 1:
             raise RefusedError(f"expected one goal, found --{' and --'.join(main)}")
-        if self.class_agreement and main not in ([], ["agreement"]):
-            raise RefusedError(f"--class_agreement: expected beside --agreement, found --{main[0]}")
-        if not main and not self.class_agreement:
+        beside = ("class_agreement", "recall", "precision")
+        others = [name for name in beside if getattr(self, name) is not None]
+        if others and main not in ([], ["agreement"]):
+            raise RefusedError(f"--{others[0]}: expected beside --agreement, found --{main[0]}")
+        if not main and not others:
             raise RefusedError("expected a goal, such as --agreement 0.99, found none")
 
     @property
@@ -57,8 +65,14 @@ class Goals:
         return self.max_escalation is not None or self.min_speedup is not None
 
     @property
+    def share(self) -> float:
+        """What of delta each goal gets."""
+        together = (self.agreement, self.class_agreement, self.recall, self.precision)
+        return self.delta / max(1, sum(value is not None for value in together))
+
+    @property
     def strictest(self) -> float | None:
-        """The highest share that is to be proved; None under a budget."""
+        """The highest share of rows that is to be proved; None under a budget, or for a filter."""
         given = (self.agreement, self.accuracy_retained, self.class_agreement)
         return max((value for value in given if value is not None), default=None)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from tango_beam.calibration.goals import Goals
 from tango_beam.command_line import option
@@ -43,11 +44,26 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         metavar="SHARE",
         group=_GOALS,
     )
+    recall: str | None = option(
+        "makes a filter on LABEL: of the rows that the last tier calls so, this share is called "
+        "so; with --precision, or beside the goals of agreement",
+        default=None,
+        metavar="LABEL=SHARE",
+        group=_GOALS,
+    )
+    precision_of: str | None = option(
+        "makes a filter on LABEL: of the rows that are called so, the last tier calls this share "
+        "so; --precision LABEL=SHARE is the same",
+        default=None,
+        metavar="LABEL=SHARE",
+        group=_GOALS,
+    )
     delta: float = option(
         "probability that a promise is broken", default=Goals.delta, metavar="SHARE", group=_GOALS
     )
     sample_rows: int | None = option(
-        "to test with (default: 100 / (1 - goal), at most a tenth of an unlabelled corpus)",
+        "to test with (default: 100 / (1 - goal), for a filter what its label's share asks for; at "
+        "most a tenth of an unlabelled corpus)",
         default=None,
         group="how",
     )
@@ -65,6 +81,14 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         refuse_outside(self, 1, "sample_rows")
         if self.goals.accuracy_retained is not None and self.label_column is None:
             raise RefusedError("--accuracy_retained: expected --label_column with it, found none")
+        if self.goals.label is not None:
+            for name in ("label_column", "confidence"):
+                if getattr(self, name) is not None:
+                    raise RefusedError(
+                        f"--{name}: expected none beside --recall and --precision, which go by the "
+                        f"last tier's answers and the label's probability, found "
+                        f"{getattr(self, name)}"
+                    )
 
     @property
     def goals(self) -> Goals:
@@ -73,7 +97,46 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         Raises:
           RefusedError: a share outside 0 to 1, or goals that exclude each other.
         """
-        given = {field.name: getattr(self, field.name) for field in fields(Goals)}
+        of_filter = {"recall", "precision", "label"}
+        names = {field.name for field in fields(Goals)} - of_filter
+        given = {name: getattr(self, name) for name in names} | self._of_filter()
         if all(value is None for name, value in given.items() if name != "delta"):
             given["agreement"] = DEFAULT_AGREEMENT
         return Goals(**given)
+
+    def _of_filter(self) -> dict[str, Any]:
+        """Recall, precision and label of a filter."""
+        given = {"recall": self.recall, "precision": self.precision_of}
+        shares: dict[str, Any] = {}
+        for name, text in given.items():
+            if text is None:
+                continue
+            label, _, share = text.rpartition("=")
+            if shares.setdefault("label", label) != label:
+                raise RefusedError(
+                    f"--recall, --precision: expected one label, found {shares['label']} and "
+                    f"{label}"
+                )
+            try:
+                shares[name] = float(share)
+            except ValueError:
+                label = ""
+            if not label:
+                raise RefusedError(
+                    f"--{name}: expected LABEL=SHARE, such as spam=0.95, found {text}"
+                )
+        return shares
+
+
+def goals_apart(arguments: Sequence[str]) -> list[str]:
+    """A command line on which `--precision LABEL=SHARE` is spelled `--precision_of`.
+
+    `--precision fp32` says what to compute in, as for every command.
+    """
+    apart = [*arguments]
+    for at, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        following = arguments[at + 1] if at + 1 < len(arguments) else ""
+        if name == "--precision" and "=" in (value or following):
+            apart[at] = argument.replace(name, "--precision_of", 1)
+    return apart

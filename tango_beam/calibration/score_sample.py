@@ -57,12 +57,7 @@ class TierLogits:
 
     def answers(self, cascade: CascadeConfig) -> TierAnswers:
         """Answers and confidences, with the cascade's temperatures and kinds of confidence."""
-        before = zip(cascade.tiers[:-1], self.logits[:-1], strict=True)
-        return TierAnswers(
-            tuple(cascade.decoder(tier).confidences(logits) for tier, logits in before),
-            tuple(logits.argmax(axis=1) for logits in self.logits),
-            self.truth,
-        )
+        return cascade.answers(self.logits, self.truth)
 
 
 def score(model: Model, texts: Sequence[pa.Array], labels: Sequence[str]) -> tuple[Float32, float]:

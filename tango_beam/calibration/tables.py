@@ -34,6 +34,8 @@ def _promise(outcome: Outcome, output: str) -> Table:
             f"{'signed' if one.met else 'NOT SIGNED'} (delta {one.delta:.4g}): {counted}{proved}",
         )
     thresholds = ", ".join(f"{value:.6g}" for value in certificate.thresholds)
+    if certificate.label_threshold is not None:
+        thresholds += f", {certificate.label_threshold:.6g} for {certificate.filter}"
     speed, corpus = certificate.speed, certificate.corpus
     table.add_row("threshold", f"{thresholds}; {speed.escalated:.1%} of the sample escalated")
     table.add_row("corpus", f"{corpus.rows:,} rows in {len(corpus.files)} files")

@@ -52,6 +52,11 @@ def prepare(options: EvaluateOptions) -> Prepared:
     named = options if options.has_own_threshold else replace(options, threshold=1.0)
     pair = options.text_pair_column is not None
     cascade = resolve_cascade(named, pair=pair, least_tiers=2)
+    if cascade.filter is not None:
+        raise RefusedError(
+            f"cascade {cascade.name}: expected one that answers with all its labels, found a "
+            f"filter on {cascade.filter}; evaluate the cascade that it was calibrated from"
+        )
     metric = _metric(options, cascade.labels)
     compute = settle(options.device, options.precision)
     texts = read_labelled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ COVERED = "covered"
 OTHER_CORPUS = "same cascade, other corpus: not covered"
 SCORES_DIFFER = "scores differ: not covered"
 NONE = "none"
+
+# Of two tiers, higher thresholds only agree more with the second.
+_SAFER_ABOVE = {"agreement", "class_agreement", "f1_agreement", "recall", "precision"}
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ class Certificate(JsonRecord):
       attempts: all on record, this one last.
       scoring: all that moves a score, by name (`CascadeConfig.scoring`).
       scoring_fingerprint: its fingerprint.
+      filter: the label that the cascade is a filter on; None where it is none.
+      label_threshold: of rows that a filter's first tier calls the label; None where `thresholds`
+        are those of all rows.
     """
 
     made: str
@@ -198,6 +205,8 @@ class Certificate(JsonRecord):
     attempts: tuple[Attempt, ...] = ()
     scoring: dict[str, Any] | None = None
     scoring_fingerprint: str = ""
+    filter: str | None = None
+    label_threshold: float | None = None
 
     def attempt(self) -> Attempt:
         """What stays on record of it."""
@@ -243,6 +252,7 @@ def coverage(
     scoring_fingerprint: str,
     thresholds: Sequence[float],
     corpus: Corpus,
+    label_threshold: float | None = None,
 ) -> Coverage:
     """Whether a certificate holds for a run.
 
@@ -252,11 +262,12 @@ def coverage(
       scoring_fingerprint: its fingerprint, which decides.
       thresholds: of every tier but the last, in the run.
       corpus: that the run reads.
+      label_threshold: in the run, of rows that a filter's first tier calls the label.
     """
     if certificate is None:
         return Coverage()
     differs = _scores(certificate, scoring, scoring_fingerprint)
-    differs += _thresholds(certificate, thresholds)
+    differs += _thresholds(certificate, thresholds, label_threshold)
     status = SCORES_DIFFER
     if not differs:
         differs = _corpora(certificate.corpus, corpus)
@@ -289,12 +300,15 @@ def _scores(certificate: Certificate, now: dict[str, Any], fingerprint: str) -> 
     ]
 
 
-def _thresholds(certificate: Certificate, thresholds: Sequence[float]) -> list[str]:
-    certified, found = list(certificate.thresholds), [float(value) for value in thresholds]
-    # Of two tiers, a higher threshold only agrees more with the second.
-    safer = len(found) == 1 and found >= certified
-    safer &= all("agreement" in one.goal for one in certificate.signed)
-    if found == certified or safer:
+def _thresholds(
+    certificate: Certificate, thresholds: Sequence[float], label_threshold: float | None
+) -> list[str]:
+    certified, found = [*certificate.thresholds], [float(value) for value in thresholds]
+    safer = len(found) == 1 and all(one.goal in _SAFER_ABOVE for one in certificate.signed)
+    if certificate.filter is not None and len(found) == 1:
+        for sides, label in (certified, certificate.label_threshold), (found, label_threshold):
+            sides.append(sides[0] if label is None else label)
+    if found == certified or (safer and all(map(operator.ge, found, certified))):
         return []
     return [f"threshold: certified {certified}, found {found}"]
 

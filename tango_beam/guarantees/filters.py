@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tango_beam.arrays import Int64
+from tango_beam.arrays import Bool
 from tango_beam.guarantees import bounds
 from tango_beam.guarantees.certificate import Guarantee
 from tango_beam.guarantees.guarantees import lowest_on_path
@@ -100,8 +100,8 @@ def sign(sample: TierAnswers, promises: list[Promise], at: Sides, label: str) ->
         # Precision is tested with the side "not" accepting all.
         shared = at.threshold if at.label_threshold is None else at.label_threshold
         low = Sides(0.0, shared) if one.goal == PRECISION else at
-        answers, _ = sample.cascaded((low.threshold,), low.label_threshold)
-        found = _guarantee(one, answers, sample, (at.threshold,), label)
+        called = sample.calls((low.threshold,), low.label_threshold)
+        found = _guarantee(one, called, sample, (at.threshold,), label)
         found = replace(found, label_threshold=at.label_threshold, met=found.met and accepted)
         signed.append(found)
     return signed
@@ -122,8 +122,8 @@ def path_sign(
     """
 
     def at(point: tuple[float, ...]) -> list[Guarantee]:
-        answers, _ = test.cascaded(point)
-        return [_guarantee(one, answers, test, point, label) for one in promises]
+        called = test.calls(point)
+        return [_guarantee(one, called, test, point, label) for one in promises]
 
     point = lowest_on_path(collapsed(fit), lambda point: all(one.met for one in at(point)))
     accepted = test.accepts_any(point)
@@ -133,18 +133,18 @@ def path_sign(
 def collapsed(sample: TierAnswers) -> TierAnswers:
     """The same rows with two answers: the label (1), or not (0)."""
     answers = tuple(called.astype(np.int64) for called in sample.called)
-    return replace(sample, answers=answers, filter=1)
+    return replace(sample, answers=answers)
 
 
 def _guarantee(
     promise: Promise,
-    answers: Int64,
+    called: Bool,
     sample: TierAnswers,
     thresholds: tuple[float, ...],
     label: str,
 ) -> Guarantee:
-    """A promise tested on what a cascade answers; `met` where the exact test passes."""
-    called, wanted = answers == sample.filter, sample.called[-1]
+    """A promise tested on what a cascade calls the label; `met` where the exact test passes."""
+    wanted = sample.called[-1]
     counted = wanted if promise.goal == RECALL else called
     rows, errors = int(counted.sum()), int((counted & (called != wanted)).sum())
     p_value = float(bounds.p_values(errors, rows, 1 - promise.value))

@@ -20,13 +20,13 @@ class TierAnswers:
       confidences: of every tier but the last, float32, shape [rows] each.
       answers: of every tier, index into the labels, shape [rows] each.
       truth: right labels, shape [rows]; None where there are none.
-      filter: index of the label that the cascade is a filter on; None where it is none.
+      called: rows that each tier of a filter calls its label, shape [rows] each; none elsewhere.
     """
 
     confidences: tuple[Float32, ...]
     answers: tuple[Int64, ...]
     truth: Int64 | None = None
-    filter: int | None = None
+    called: tuple[Bool, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.confidences) != len(self.answers) - 1 or not self.confidences:
@@ -48,17 +48,13 @@ class TierAnswers:
             confidences=tuple(part[rows] for part in self.confidences),
             answers=tuple(part[rows] for part in self.answers),
             truth=None if self.truth is None else self.truth[rows],
+            called=tuple(part[rows] for part in self.called),
         )
 
     @property
     def last(self) -> Int64:
         """The last tier's answers, with which all others are compared."""
         return self.answers[-1]
-
-    @property
-    def called(self) -> tuple[Bool, ...]:
-        """Rows that each tier calls the filter's label, shape [rows] each."""
-        return tuple(answer == self.filter for answer in self.answers)
 
     def cascaded(
         self, thresholds: Sequence[float], label_threshold: float | None = None
@@ -74,6 +70,11 @@ class TierAnswers:
         if label_threshold is not None:
             limits[0] = routing.of_sides(self.called[0], thresholds[0], label_threshold)
         return routing.cascade_answers(self.answers, self.confidences, limits)
+
+    def calls(self, thresholds: Sequence[float], label_threshold: float | None = None) -> Bool:
+        """Rows that a filter calls its label, shape [rows]."""
+        _, tier = self.cascaded(thresholds, label_threshold)
+        return np.stack(self.called)[tier - 1, np.arange(len(self))]
 
     def accepts_any(
         self, thresholds: Sequence[float], label_threshold: float | None = None

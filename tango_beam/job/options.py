@@ -52,6 +52,12 @@ class ClassifyOptions(TierOptions, InputOptions):
     source_columns: bool = _writing("add each row's file and position", False)
     answer_prefix: str = _writing("before the added columns' names", "", metavar="PREFIX")
     max_dead_fraction: float = _writing("fail when more of the rows are dead", 0.01, metavar="0..1")
+    keep: tuple[str, ...] = _writing(
+        "write only rows whose prediction is LABEL, and count the others as filtered; may be given "
+        "more than once",
+        (),
+        metavar="LABEL",
+    )
     audit_rows: int | None = _writing(
         "have the last tier check about N of the rows that it is spared; both answers go to "
         "_audit/, and the exit code says if they contradict the cascade's certificate",

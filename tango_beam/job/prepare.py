@@ -22,6 +22,7 @@ from tango_beam.placement import Placement, placement_of
 from tango_beam.record_columns import OutputColumns
 from tango_beam.resolve import load_tiers, resolve_cascade, settle
 from tango_beam.run.commit import Commit
+from tango_beam.run.keep import Keep
 from tango_beam.run.read import ReadRecords
 from tango_beam.run.run_file import Run
 from tango_beam.run.write import Sink
@@ -61,12 +62,15 @@ class Job:
             fingerprint=self.run.cascade["fingerprint"],
             placement=place,
         )
+        names = self.options.keep
+        decoder = self.cascade.decoder(self.cascade.tiers[-1])
+        keep = Keep(decoder, self.columns.prefix, names) if names else None
         stored = [rows.dead | "DeadOnArrival" >> Sink(output, "dead")]
         for number, branch in enumerate(scored.branches, start=1):
-            sink = Sink(output, "accepted" if number == 1 else "escalated")
+            sink = Sink(output, "accepted" if number == 1 else "escalated", keep)
             stored.append(branch | f"AnsweredByTier{number}" >> place.hinted(sink, number))
         for number, branch in enumerate(scored.audits, start=2):
-            sink = Sink(output, "audited")
+            sink = Sink(output, "audited", keep)
             stored.append(branch | f"AuditedByTier{number}" >> place.hinted(sink, number))
         for number, branch in enumerate(scored.failures, start=1):
             sink = Sink(output, "dead")
@@ -103,6 +107,13 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
     if len(cascade.tiers) != 2 and (options.audit_rows or options.audit_rate):
         raise RefusedError(
             f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
+        )
+    known = cascade.task.calls(cascade.labels)
+    unknown = sorted({*options.keep} - {*known})
+    if unknown:
+        raise RefusedError(
+            f"--keep: expected one of {', '.join(known) or 'nothing'} that cascade {cascade.name} "
+            f"calls a row, found {', '.join(unknown)}"
         )
     compute = settle(options.device, options.precision, local=local)
     compute = replace(compute, workers=options.workers)
@@ -183,6 +194,7 @@ def _describe_cascade(
         fingerprint,
         [value or 0.0 for value in thresholds],
         describe_corpus(files, text_columns),
+        cascade.tiers[0].label_threshold,
     )
     return {
         "name": cascade.name,
@@ -190,6 +202,8 @@ def _describe_cascade(
         "scoring_fingerprint": fingerprint,
         "labels": list(cascade.labels),
         "thresholds": thresholds,
+        "filter": cascade.filter,
+        "label_thresholds": list(cascade.label_thresholds),
         "tiers": [asdict(tier) for tier in cascade.tiers],
         "certificate": covers.to_json(),
     }

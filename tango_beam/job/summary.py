@@ -69,6 +69,9 @@ def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
     table.add_column()
     cascade = manifest.cascade
     thresholds = ", ".join(f"{value:.4f}" for value in cascade.thresholds) or "none"
+    if cascade.filter is not None:
+        sides = ", ".join(f"{value:.4f}" for value in cascade.label_thresholds if value is not None)
+        thresholds += f", {sides or 'the same'} for {cascade.filter}"
     table.add_row("cascade", cascade.name, f"threshold {thresholds}, {cascade.fingerprint}")
     done = rows.read - spent.before
     rate = f"{done / max(spent.seconds, 1e-9):,.0f} rows/s" if done else ""
@@ -81,6 +84,9 @@ def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
         ("escalated", rows.escalated, "answered by a later tier"),
     ):
         table.add_row(kind, f"{count:,}", f"{count / max(1, answered):.1%} {what}")
+    if rows.filtered:
+        share = f"{rows.filtered / answered:.1%} of the answered, not written (--keep)"
+        table.add_row("filtered", f"{rows.filtered:,}", share)
     _add_losses(table, manifest)
     _add_promises(table, manifest)
     for line in _costs(manifest, spent, done):

@@ -112,21 +112,28 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
     """Adds receipts up.
 
     Raises:
-      JobError: rows read are not rows accepted, escalated and dead.
+      JobError: rows read are not rows accepted, escalated and dead, or rows written are not those
+        that were answered and kept.
     """
     rows: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     costs: dict[str, TierCost] = {}
     for receipt in counted:
         rows[receipt.step] += receipt.rows
+        rows["filtered"] += receipt.filtered
         errors.update(receipt.errors)
         receipts.add_costs(costs, receipt.costs)
     if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
         raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
     rows["accepted"] += rows["audited"]
+    files = sorted((file for receipt in counted for file in receipt.files), key=lambda f: f.name)
+    data = tuple(file for file in files if not file.name.startswith("_"))
+    if sum(file.rows for file in data) != rows["accepted"] + rows["escalated"] - rows["filtered"]:
+        raise JobError(
+            f"expected files of all rows accepted or escalated and not filtered, found {dict(rows)}"
+        )
     costs = dict(sorted(costs.items()))
     fates = Rows(*(rows[fate.name] for fate in fields(Rows)))
-    files = sorted((file for receipt in counted for file in receipt.files), key=lambda f: f.name)
     cascade = Cascade.from_json(run.cascade)
     seconds = {"read": sum(receipt.seconds for receipt in counted)}
     seconds |= {tier: cost.seconds for tier, cost in costs.items()}
@@ -134,7 +141,7 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         version=1,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=fates,
-        files=tuple(file for file in files if not file.name.startswith("_")),
+        files=data,
         dead_letters=DeadLetters(_within(files, DEAD_LETTERS), dict(errors.most_common(50))),
         audit=_audit(run, fates, counted, files, cascade.certificate.agreement),
         broken_files=(*run.input.broken, *(one for receipt in counted for one in receipt.broken)),

@@ -15,13 +15,18 @@ from tango_beam.run.store import Store
 
 @dataclass(frozen=True)
 class Rows(JsonRecord):
-    """Rows by fate: read = accepted + escalated + dead; audited rows are accepted ones."""
+    """Rows by fate: read = accepted + escalated + dead.
+
+    Audited rows are accepted ones. Filtered rows are accepted or escalated ones that `--keep`
+    leaves out, so that the data set holds accepted + escalated - filtered rows.
+    """
 
     read: int
     accepted: int
     escalated: int
     audited: int
     dead: int
+    filtered: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,10 @@ class Audit(AuditVerdict):
 
 @dataclass(frozen=True)
 class Cascade(JsonRecord):
-    """The cascade that answered: fingerprints, labels, thresholds, tiers, certificate."""
+    """The cascade that answered: fingerprints, labels, thresholds, tiers, certificate.
+
+    A filter names its label; its `label_thresholds` are those of rows that a tier calls so.
+    """
 
     name: str
     fingerprint: str
@@ -50,6 +58,8 @@ class Cascade(JsonRecord):
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
     tiers: tuple[dict[str, Any], ...] = ()
+    filter: str | None = None
+    label_thresholds: tuple[float | None, ...] = ()
     certificate: Coverage = Coverage()  # noqa: RUF009 - frozen
 
     def to_json(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Receipt(JsonRecord):
       checkpoint: its number (see `io.plan`).
       attempt: random, 63 bits.
       step: `read`, or the sink: `accepted`, `escalated`, `audited`, `dead`.
-      rows: rows read, or rows stored.
+      rows: rows read, or rows dealt with: stored, or filtered.
       files: that were stored.
       seconds: that reading took (`read` only).
       costs: by tier.
@@ -94,6 +94,7 @@ class Receipt(JsonRecord):
       parcel: the parcel that the rows came in; 0 where they crossed no shuffle.
       delivery: which arrival of it.
       parcel_rows: rows that it held when it was sent.
+      filtered: rows that were dealt with and not stored (`--keep`).
     """
 
     checkpoint: int
@@ -110,6 +111,7 @@ class Receipt(JsonRecord):
     parcel: int = 0
     delivery: int = 0
     parcel_rows: int = 0
+    filtered: int = 0
 
 
 @dataclass(frozen=True)

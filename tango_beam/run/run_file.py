@@ -146,8 +146,8 @@ def differences(stored: dict[str, Any], fresh: Run, spelled: Collection[str] = (
     if stored.get("version") != now["version"]:
         differs.append(f"version: begun with {stored.get('version')}, found {now['version']}")
     before, after = stored.get("cascade", {}), now["cascade"]
-    for name in ("scoring_fingerprint", "thresholds", "labels"):
-        if before.get(name) != after[name]:
+    for name in ("scoring_fingerprint", "thresholds", "label_thresholds", "labels"):
+        if (before.get(name) or None) != (after.get(name) or None):
             differs.append(f"cascade, {name}: begun with {before.get(name)}, found {after[name]}")
     same = ("text_columns", "output_format", "checkpoint_bytes", "audit_rate", "schema")
     for name in same:

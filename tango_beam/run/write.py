@@ -22,6 +22,7 @@ from tango_beam.io.planned import BYTES
 from tango_beam.io.slice_reader import raw_records
 from tango_beam.record_columns import Origin
 from tango_beam.run import receipts
+from tango_beam.run.keep import Keep
 from tango_beam.run.layout import AUDIT, DEAD_LETTERS, PART
 from tango_beam.run.parts import Part
 from tango_beam.run.receipts import Checked, TierCost
@@ -42,16 +43,15 @@ class Sink(beam.PTransform):
       output: the run's output directory.
       step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
         files. Audited rows also go to `_audit/`, with what the last tier says of them.
+      keep: which answered rows are written; the receipt counts the others too. None for all.
     """
 
-    def __init__(self, output: str, step: str) -> None:
+    def __init__(self, output: str, step: str, keep: Keep | None = None) -> None:
         super().__init__()
-        self._output, self._step = output, step
+        self._write = _Write(output, step, keep)
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        return batches | "Write" >> beam.ParDo(_Write(self._output, self._step)).with_output_types(
-            str
-        )
+        return batches | "Write" >> beam.ParDo(self._write).with_output_types(str)
 
 
 class _Pending:
@@ -62,11 +62,12 @@ class _Pending:
         self.checked = Checked()
         self.costs: dict[str, TierCost] = {}
         self.errors: Counter[str] = Counter()
+        self.filtered = 0
 
 
 class _Write(beam.DoFn):
-    def __init__(self, output: str, step: str) -> None:
-        self._output, self._step = output, step
+    def __init__(self, output: str, step: str, keep: Keep | None) -> None:
+        self._output, self._step, self._keep = output, step, keep
 
     def setup(self) -> None:
         self._store = Store(self._output)
@@ -86,7 +87,10 @@ class _Write(beam.DoFn):
                 pending.errors.update(_reasons(letters))
                 pending.part.write(letters)
             else:
-                pending.part.write(_outgoing(rows, self._run))
+                kept = rows if self._keep is None else self._keep.rows(rows)
+                pending.filtered += rows.num_rows - kept.num_rows
+                if kept.num_rows:
+                    pending.part.write(_outgoing(kept, self._run))
             if pending.audited:
                 paths = _paths(rows.column(record_columns.POSITION), self._run)
                 checked = audit.audit_rows(rows, paths, self._run.input.texts)
@@ -134,7 +138,8 @@ class _Write(beam.DoFn):
         receipt = receipts.Receipt(
             **origin._asdict(),
             step=self._step,
-            rows=pending.part.rows,
+            rows=pending.part.rows + pending.filtered,
+            filtered=pending.filtered,
             files=(*pending.part.files, *(pending.audited.files if pending.audited else ())),
             costs=pending.costs,
             errors=dict(pending.errors),

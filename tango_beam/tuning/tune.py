@@ -22,7 +22,6 @@ from tango_beam.io.labelled import one_array
 from tango_beam.local_output import check_local_output
 from tango_beam.models import loading, thread_pool
 from tango_beam.resolve import load_tier, resolve_cascade, settle
-from tango_beam.routing import cascade_answers
 from tango_beam.tuning import candidates
 from tango_beam.tuning import processes as worker_processes
 from tango_beam.tuning.candidates import Models, TunedTier
@@ -145,15 +144,11 @@ def _outcome(before: CascadeConfig, measured: list[TunedTier], rows: int) -> Out
         replace(tier, **{name: getattr(tuned.best, name) for name in kept})
         for tier, tuned in zip(before.tiers, measured, strict=True)
     ]
-    thresholds = [tier.threshold for tier in tiers if tier.threshold is not None]
-    _, answered_by = cascade_answers(
-        [tuned.logits.argmax(axis=1) for tuned in measured],
-        [
-            before.decoder(tier).confidences(tuned.logits)
-            for tier, tuned in zip(tiers[:-1], measured[:-1], strict=True)
-        ],
-        thresholds,
-    )
+    answered_by = np.ones(len(measured[0].logits), np.int64)
+    if len(tiers) > 1:
+        thresholds = [tier.threshold for tier in tiers if tier.threshold is not None]
+        answers = before.answers([tuned.logits for tuned in measured])
+        _, answered_by = answers.cascaded(thresholds, tiers[0].label_threshold)
     cost = 0.0
     for number, (tier, tuned) in enumerate(zip(tiers, measured, strict=True), start=1):
         # A tier that shares the vocabulary of the one before takes over its tokens.

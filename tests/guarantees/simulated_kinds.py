@@ -29,6 +29,11 @@ def at_least(ordered, threshold):
     return np.where(np.asarray(threshold) >= 1, 0, found)
 
 
+def filter_of(confidences, answers):
+    """A filter whose tiers answer 1 where they call its label, and else 0."""
+    return TierAnswers(confidences, answers, called=tuple(one == 1 for one in answers))
+
+
 @dataclass
 class Filter:
     """A filter on one label; `goals` holds recall, precision, or both."""
@@ -104,7 +109,7 @@ def filter_population(rng, share, temper=1.0, finds_all=False):
     p = sigmoid(temper * z).astype(np.float32)
     first = (p >= 0.5).astype(np.int64)
     last *= first if finds_all else 1
-    return TierAnswers((np.maximum(p, 1 - p),), (first, last), filter=1)
+    return filter_of((np.maximum(p, 1 - p),), (first, last))
 
 
 @dataclass
@@ -284,13 +289,13 @@ class ThreeTiers:
         fine = [
             point
             for point in path_of_thresholds(filters.collapsed(fit))
-            if (wanted & (test.cascaded(point)[0] != 1)).sum() <= allowed
+            if (wanted & ~test.calls(point)).sum() <= allowed
         ]
         return fine[-1] if fine else (1.0, 1.0)
 
     def broken(self, thresholds):
-        wanted, (answers, _) = self.population.called[-1], self.population.cascaded(thresholds)
-        return (answers[wanted] != 1).mean() > 1 - self.goal
+        called, wanted = self.population.calls(thresholds), self.population.called[-1]
+        return called[wanted].mean() < self.goal
 
     def escalated(self, thresholds):
         """Share of rows that reach the last tier."""
@@ -309,7 +314,7 @@ def three_tiers(rng):
         errs = rng.random(POPULATION) < np.where(last == 1, 0.053, false)
         answers.append(np.where(errs, 1 - last, last))
         sure.append(rng.uniform(0.5, 1, POPULATION).astype(np.float32))
-    return TierAnswers(tuple(sure), (*answers, last), filter=1)
+    return filter_of(tuple(sure), (*answers, last))
 
 
 def cases(seed=0):

@@ -49,7 +49,7 @@ def test_a_filter_is_not_timid():
 
 
 def a_filter(confidences, first, last):
-    return TierAnswers((confidences,), (first.astype(np.int64), last.astype(np.int64)), filter=1)
+    return simulated_kinds.filter_of((confidences,), (first.astype(int), last.astype(int)))
 
 
 @given(CONFIDENCES, st.data(), st.sampled_from([RECALL, PRECISION]))

@@ -14,7 +14,7 @@ from tango_beam.job.options import ClassifyOptions
 from tango_beam.run import commit
 from tango_beam.run.layout import RECEIPTS
 from tango_beam.run.output import open_output
-from tango_beam.run.receipts import Receipt
+from tango_beam.run.receipts import Receipt, StoredFile
 from tango_beam.run.store import Store
 from tests.jobs import accounted, corpus, read_output, write_jsonl
 
@@ -154,6 +154,31 @@ def test_a_checkpoint_that_nobody_read_fails_the_job(prepared, without_commit):
 def test_sums_that_are_off_fail_the_job(prepared):
     found = [Receipt(0, 1, "read", 5), Receipt(0, 1, "accepted", 4)]
     with pytest.raises(JobError, match="expected rows read to be accepted, escalated or dead"):
+        commit.summarize(prepared.run, found)
+
+
+def test_filtered_rows_are_answered_ones_that_no_file_holds(prepared):
+    part = StoredFile("part-1.parquet", 3, 9)
+    audit = StoredFile("_audit/part-1.parquet", 1, 9)
+    found = [
+        Receipt(0, 1, "read", 9),
+        Receipt(0, 1, "accepted", 5, (part,), filtered=2),
+        Receipt(0, 1, "audited", 1, (audit,), filtered=1),
+        Receipt(0, 1, "escalated", 2, filtered=2),
+        Receipt(0, 1, "dead", 1),
+    ]
+    rows = commit.summarize(prepared.run, found).rows
+    assert vars(rows) == {
+        "read": 9,
+        "accepted": 6,
+        "escalated": 2,
+        "audited": 1,
+        "dead": 1,
+        "filtered": 5,
+    }
+    # A file that holds a row less than was kept is not passed over.
+    found[1] = dataclasses.replace(found[1], filtered=1)
+    with pytest.raises(JobError, match="files of all rows accepted or escalated and not filtered"):
         commit.summarize(prepared.run, found)
 
 
