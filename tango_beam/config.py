@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tango_beam import checkpoint_files, machine, routing
 from tango_beam.answers import Decoder, Task
-from tango_beam.answers.task import LABELS
+from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.arrays import Bool, Float32, Int64
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees.certificate import Certificate
@@ -171,15 +171,24 @@ class CascadeConfig:
         made = [decoder(rows, self.labels) for decoder, rows in zip(decoders, outputs, strict=True)]
         said = [*zip(decoders, (one.columns() for one in made), strict=True)]
         keys = [decoder.keys(columns) for decoder, columns in said]
-        labels = pa.array(self.labels, pa.string())
-        known = labels if self.task.kind == LABELS else pa.chunked_array(keys).unique()
+        # The code of a label is its place, that of a bucket its number.
+        known = pa.chunked_array(keys).unique().sort()
+        if self.task.kind == LABELS:
+            known = pa.array(self.labels, pa.string())
+        elif self.task.kind == SCORE:
+            known = pa.array(range(len(self.task.cuts) + 1), pa.int8())
+        codes = [pc.index_in(key, known).to_numpy().astype(np.int64) for key in keys]
+        if self.task.tolerance is not None:
+            # Scores may agree across a cut: those that do get the last tier's bucket, others none.
+            alike = (decoders[-1].agrees(columns, said[-1][1]) for _, columns in said)
+            codes = [np.where(agrees, codes[-1], -1) for agrees in alike]
         called: tuple[Bool, ...] = ()
         if self.filter is not None:
             calls = [decoder.calls(columns, self.filter) for decoder, columns in said]
             called = tuple(one.to_numpy(zero_copy_only=False) for one in calls)
         return TierAnswers(
             tuple(one.confidences for one in made[:-1]),
-            tuple(pc.index_in(key, known).to_numpy().astype(np.int64) for key in keys),
+            tuple(codes),
             truth,
             called,
         )

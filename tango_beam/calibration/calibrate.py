@@ -8,13 +8,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from tango_beam import machine
 from tango_beam.arrays import Float32, Int64
-from tango_beam.calibration import attempts, filtering, score_sample
+from tango_beam.calibration import attempts, filtering, kinds, score_sample
 from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
 from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
@@ -115,14 +116,14 @@ def run(options: CalibrateOptions) -> Outcome:
     before = cascade
     if options.temperature == "fit":
         fit = scored.fit if len(scored.fit) else scored.test
-        cascade = score_sample.with_temperatures(cascade, fit)
+        cascade = kinds.fitted(cascade, fit)
     each = _guarantees(goals, cascade, scored)
     # With two tiers, a guarantee that holds at a threshold holds at every higher one.
     thresholds = max(one.thresholds for one in each)
     of_label = each[0].label_threshold
     cascade = _with_thresholds(cascade, thresholds, of_label)
     answers = scored.test.answers(cascade)
-    classes = guarantees.by_class(answers, cascade.labels, thresholds, goals.delta, of_label)
+    classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
     seen = {one.label for one in classes}
     certificate = Certificate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,7 +137,7 @@ def run(options: CalibrateOptions) -> Outcome:
         by_class=classes,
         calibration=score_sample.calibration_errors(before, cascade, scored.test),
         versions=machine.versions(),
-        unseen_classes=tuple(label for label in cascade.labels if label not in seen),
+        unseen_classes=tuple(name for name in kinds.classes(cascade) if name not in seen),
         scoring=cascade.scoring(compute.precision),
         scoring_fingerprint=cascade.scoring_fingerprint(compute.precision),
         filter=goals.label,
@@ -200,9 +201,9 @@ def _seed(options: CalibrateOptions, cascade: CascadeConfig, corpus: Input, prec
 def _fit_part(options: CalibrateOptions, cascade: CascadeConfig) -> float:
     """Share of the sample that only fits, and takes no part in the test.
 
-    With two labels a temperature cannot change the order of confidences, so it costs no rows.
+    What cannot change the order of confidences costs no rows.
     """
-    reorders = options.temperature == "fit" and len(cascade.labels) > 2
+    reorders = options.temperature == "fit" and kinds.reorders(cascade)
     needed = reorders or len(cascade.tiers) > 2 or options.accuracy_retained is not None
     return FIT_PART if needed else 0.0
 
@@ -315,20 +316,24 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
             return filters.path_sign(fit, test, filtering.promises(goals), goals.label)
         assert goals.agreement is not None
         return [guarantees.path_agreement(fit, test, goals.agreement, goals.delta, rows.corpus)]
-    labels = cascade.labels
-    share, each = goals.share, []
+    labels, columns = kinds.classes(cascade), kinds.columns(cascade, rows.test)
+    share, corpus, each = goals.share, rows.corpus, []
     if goals.agreement is not None:
-        each.append(guarantees.agreement(test, goals.agreement, share, rows.corpus))
-    if goals.class_agreement is not None:
+        each.append(guarantees.agreement(test, goals.agreement, share, corpus))
+    if goals.class_agreement is not None and columns:
+        each += guarantees.label_agreement(columns, labels, goals.class_agreement, share, corpus)
+    elif goals.class_agreement is not None:
         each += guarantees.class_agreement(test, labels, goals.class_agreement, share)
+    move = partial(
+        guarantees.at_one_threshold, each, test, labels=labels, corpus=corpus, columns=columns
+    )
     if goals.label is None:
-        return guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus)
+        return move()
     promises = filtering.promises(goals)
     at = filters.sides(test, promises)
     at = at.at_least(max((one.thresholds[0] for one in each), default=0.0))
     signed = filters.sign(test, promises, at, goals.label)
-    also = guarantees.at_one_threshold(each, test, labels=labels, corpus=rows.corpus, at=at)
-    return [*also, *signed]
+    return [*move(at=at), *signed]
 
 
 def _within_budget(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Guarantee]:

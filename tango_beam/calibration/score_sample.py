@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam.answers import LabelDecoder
+from tango_beam.answers.task import LABELS
 from tango_beam.arrays import Float32, Int64
 from tango_beam.calibration.temperature import expected_calibration_error, fit_temperature
 from tango_beam.config import CascadeConfig
@@ -115,7 +116,12 @@ def with_temperatures(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
 def calibration_errors(
     before: CascadeConfig, after: CascadeConfig, rows: TierLogits
 ) -> tuple[CalibrationError, ...]:
-    """Expected calibration error of every tier's best probability, before and after."""
+    """Expected calibration error of every tier's best probability, before and after.
+
+    Of one of several labels only; none for other kinds of answer, which have no temperature.
+    """
+    if after.task.kind != LABELS:
+        return ()
     goal = rows.reference()
     labelled = rows.truth is not None
     errors = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import optimize, special
 
-from tango_beam.arrays import Bool, Float32, Int64
+from tango_beam.arrays import Bool, Float32, Float64, Int64
 
 LIMITS = 0.05, 20.0
 
@@ -31,6 +31,34 @@ def fit_temperature(logits: Float32, answers: Int64) -> float:
 
     best = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded")
     return float(round(np.exp(best.x), 4))
+
+
+def fit_margin(margins: Float32, decided: Bool) -> tuple[float, float]:
+    """Slope and intercept that make margins the logit of a decision (Platt, 1999).
+
+    As there, decisions are taken to be a little less than sure, so that margins that part them
+    without an error get a slope too.
+
+    Args:
+      margins: of a tier, float32, shape [rows].
+      decided: what the last tier decides, shape [rows].
+
+    Returns:
+      A slope above 0, and an intercept; 1 and 0 where there are no rows.
+    """
+    if not len(margins):
+        return 1.0, 0.0
+    yes, wide = int(decided.sum()), margins.astype(np.float64)
+    goals = np.where(decided, (yes + 1) / (yes + 2), 1 / (len(decided) - yes + 2))
+    scale = max(float(wide.std()), 1e-6)
+
+    def loss(fit: Float64) -> float:
+        logits = np.exp(fit[0]) / scale * wide + fit[1]
+        return float((np.logaddexp(0, logits) - goals * logits).mean())
+
+    bounds = [tuple(np.log(LIMITS)), (-LIMITS[1], LIMITS[1])]
+    best = optimize.minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=bounds)
+    return float(round(np.exp(best.x[0]) / scale, 6)), float(round(best.x[1], 6))
 
 
 def expected_calibration_error(confidences: Float32, right: Bool, bins: int = 15) -> float:

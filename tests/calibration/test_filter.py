@@ -14,11 +14,12 @@ from pipelines import calibrate, classify, evaluate
 from tango_beam.answers import LabelDecoder
 from tango_beam.answers.labels import FilterDecoder
 from tango_beam.calibration.options import goals_apart
-from tango_beam.cascade_directory import load_cascade, save_cascade
+from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
 from tests import tiny
+from tests.calibration.near import cascade_of
 from tests.jobs import schema
 
 BOTH = ("--recall", "positive=0.95", "--precision", "positive=0.9", "--sample_rows", "900")
@@ -32,23 +33,6 @@ def corpus(tmp_path_factory):
     table = {"id": range(1500), "text": texts, "label": ["positive"] * 1500}
     pq.write_table(pa.table(table), path)
     return path
-
-
-def cascade_of(folder, *noises):
-    """First tiers that nearly are the last one: its weights, with noise on them."""
-    last = tiny.transformer(folder / "last_tier", seed=2)
-    rng, tiers = np.random.default_rng(0), []
-    for number, noise in enumerate(noises, start=1):
-        place = shutil.copytree(last, folder / f"tier_{number}")
-        weights = load_file(place / "model.safetensors")
-        moved = {
-            name: (value + noise * rng.standard_normal(value.shape)).astype(value.dtype)
-            for name, value in weights.items()
-        }
-        save_file(moved, place / "model.safetensors", metadata={"format": "pt"})
-        tiers.append(TierConfig(str(place), threshold=0.9))
-    save_cascade(CascadeConfig((*tiers, TierConfig(str(last))), tiny.LABELS, "near"), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""What a calibration does by kind of answer: what it fits, and which classes it tells of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tango_beam.answers.margins import MarginDecoder
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
+from tango_beam.calibration.score_sample import TierLogits, with_temperatures
+from tango_beam.calibration.temperature import fit_margin
+from tango_beam.config import CascadeConfig
+from tango_beam.guarantees import guarantees
+from tango_beam.guarantees.certificate import ClassAgreement
+from tango_beam.guarantees.tier_answers import TierAnswers
+
+
+def reorders(cascade: CascadeConfig) -> bool:
+    """Whether what is fitted can change the order of confidences, so that it costs rows.
+
+    The temperature of two labels cannot.
+    """
+    return cascade.task.kind != LABELS or len(cascade.labels) > 2
+
+
+def fitted(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
+    """The cascade with temperatures, or a slope and intercept for each decision, fitted to rows.
+
+    A first tier's score lies nearer to the mean than the last tier's; which of its values goes with
+    a cut of the last tier is what the intercept says.
+    """
+    last = cascade.decoder(cascade.tiers[-1])
+    if not isinstance(last, MarginDecoder):
+        return with_temperatures(cascade, fit)
+    decided = last.decisions(fit.logits[-1])
+    tiers = []
+    for tier, outputs in zip(cascade.tiers[:-1], fit.logits[:-1], strict=True):
+        raw = last.raw_margins(outputs)
+        pairs = zip(raw.T, decided.T, strict=True)
+        tiers.append(replace(tier, fits=tuple(fit_margin(*pair) for pair in pairs)))
+    return replace(cascade, tiers=(*tiers, cascade.tiers[-1]))
+
+
+def classes(cascade: CascadeConfig) -> tuple[str, ...]:
+    """Names of what `class_agreement` is about: labels, or the numbers of buckets."""
+    if cascade.task.kind != SCORE:
+        return cascade.labels
+    return tuple(map(str, range(len(cascade.task.cuts) + 1)))
+
+
+def columns(cascade: CascadeConfig, rows: TierLogits) -> tuple[TierAnswers, ...]:
+    """Of several labels, whether each tier gives each of them; none for other kinds."""
+    if cascade.task.kind != MULTI_LABEL:
+        return ()
+    whole = rows.answers(cascade)
+    decided = []
+    for tier, outputs in zip(cascade.tiers, rows.logits, strict=True):
+        decoder = cascade.decoder(tier)
+        assert isinstance(decoder, MarginDecoder)
+        decided.append(decoder.decisions(outputs).astype(np.int64))
+    each = zip(*(one.T for one in decided), strict=True)
+    return tuple(replace(whole, answers=answers) for answers in each)
+
+
+def by_class(
+    cascade: CascadeConfig,
+    rows: TierLogits,
+    thresholds: tuple[float, ...],
+    delta: float,
+    label_threshold: float | None,
+) -> tuple[ClassAgreement, ...]:
+    """Agreement in every class; of several labels, in the rows that the last tier gives each."""
+    names, each = classes(cascade), columns(cascade, rows)
+    if not each:
+        whole = rows.answers(cascade)
+        return guarantees.by_class(whole, names, thresholds, delta, label_threshold)
+    return tuple(
+        found
+        for name, column in zip(names, each, strict=True)
+        for found in guarantees.by_class(
+            column.take(column.last == 1), ("", name), thresholds, delta, label_threshold
+        )
+    )
