@@ -160,15 +160,24 @@ class CascadeConfig:
         """Which columns its answers have."""
         return self.decoder(self.tiers[-1]).shape(self.labels)
 
-    def answers(self, outputs: Sequence[Float32], truth: Int64 | None = None) -> TierAnswers:
+    def answers(
+        self,
+        outputs: Sequence[Float32],
+        truth: Int64 | None = None,
+        contexts: pa.Array | None = None,
+    ) -> TierAnswers:
         """What every tier says of rows, as codes that are equal where answers agree.
 
         Args:
           outputs: of every tier, shape [rows, outputs] each, columns in the order of `labels`.
           truth: code of the right answer, shape [rows]; None without.
+          contexts: the second text of each row, for answers that are spans of it.
         """
         decoders = [self.decoder(tier) for tier in self.tiers]
-        made = [decoder(rows, self.labels) for decoder, rows in zip(decoders, outputs, strict=True)]
+        made = [
+            decoder(rows, self.labels, contexts)
+            for decoder, rows in zip(decoders, outputs, strict=True)
+        ]
         said = [*zip(decoders, (one.columns() for one in made), strict=True)]
         keys = [decoder.keys(columns) for decoder, columns in said]
         # The code of a label is its place, that of a bucket its number.

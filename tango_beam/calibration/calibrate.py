@@ -157,6 +157,7 @@ def _cascade(options: CalibrateOptions) -> CascadeConfig:
             f"{len(cascade.tiers)} tiers, found another goal"
         )
     goals = options.goals
+    kinds.refuse_goals(cascade, goals)
     if goals.label is not None:
         known = cascade.task.calls(cascade.labels)
         if goals.label not in known:
@@ -204,7 +205,8 @@ def _fit_part(options: CalibrateOptions, cascade: CascadeConfig) -> float:
     What cannot change the order of confidences costs no rows.
     """
     reorders = options.temperature == "fit" and kinds.reorders(cascade)
-    needed = reorders or len(cascade.tiers) > 2 or options.accuracy_retained is not None
+    means = options.accuracy_retained is not None or options.f1_agreement is not None
+    needed = reorders or len(cascade.tiers) > 2 or means
     return FIT_PART if needed else 0.0
 
 
@@ -256,7 +258,7 @@ def _of_filter(
 
     def scored(table: pa.Table) -> TierLogits:
         texts = [one_array(table[name]) for name in columns]
-        return score_sample.score_all(models, texts, cascade.labels).finite()
+        return score_sample.score_all(models, texts, cascade.labels).answered(cascade)
 
     first = sample.draw(corpus, columns, filtering.FIRST_DRAW_ROWS, part, seed)
     fit = scored(first.rows)
@@ -289,7 +291,7 @@ def _score(
         where = f"--label_column {options.label_column}: expected"
         truth = targets_of(names, labels, where)[:count]
     everyone = [column[:count] for column in texts]
-    scored = score_sample.score_all(models, everyone, labels, truth).finite()
+    scored = score_sample.score_all(models, everyone, labels, truth).answered(cascade)
     first_tier = None
     if options.goals.has_budget:
         logger.info("tier 1 scores %s rows", f"{table.num_rows - count:,}")
@@ -307,6 +309,8 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
     if goals.has_budget:
         return _within_budget(goals, cascade, rows)
     test = rows.test.answers(cascade)
+    if goals.f1_agreement is not None:
+        return [kinds.f1_agreement(cascade, rows.fit, rows.test, goals, rows.seed)]
     if goals.accuracy_retained is not None:
         fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
         return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]

@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from tango_beam.answers import span_text
 from tango_beam.answers.margins import MarginDecoder
-from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
+from tango_beam.answers.span import SpanDecoder
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
+from tango_beam.calibration.goals import Goals
 from tango_beam.calibration.score_sample import TierLogits, with_temperatures
 from tango_beam.calibration.temperature import fit_margin
 from tango_beam.config import CascadeConfig
-from tango_beam.guarantees import guarantees
-from tango_beam.guarantees.certificate import ClassAgreement
+from tango_beam.errors import RefusedError
+from tango_beam.guarantees import guarantees, means
+from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
 from tango_beam.guarantees.tier_answers import TierAnswers
 
 
@@ -21,7 +25,24 @@ def reorders(cascade: CascadeConfig) -> bool:
 
     The temperature of two labels cannot.
     """
-    return cascade.task.kind != LABELS or len(cascade.labels) > 2
+    kind = cascade.task.kind
+    return kind in (MULTI_LABEL, SCORE) or (kind == LABELS and len(cascade.labels) > 2)
+
+
+def refuse_goals(cascade: CascadeConfig, goals: Goals) -> None:
+    """Refuses goals that a kind of answer does not have.
+
+    Raises:
+      RefusedError: names the goal and the kind.
+    """
+    kind = cascade.task.kind
+    foreign = {LABELS: ("f1_agreement",), SPAN: ("class_agreement", "accuracy_retained")}
+    for name in foreign.get(kind, ("f1_agreement", "accuracy_retained")):
+        if getattr(goals, name) is not None:
+            raise RefusedError(
+                f"--{name}: expected another goal, such as --agreement, for cascade "
+                f"{cascade.name}, whose answers are of the kind {kind}"
+            )
 
 
 def fitted(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
@@ -31,8 +52,10 @@ def fitted(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
     a cut of the last tier is what the intercept says.
     """
     last = cascade.decoder(cascade.tiers[-1])
-    if not isinstance(last, MarginDecoder):
+    if cascade.task.kind == LABELS:
         return with_temperatures(cascade, fit)
+    if not isinstance(last, MarginDecoder):
+        return cascade
     decided = last.decisions(fit.logits[-1])
     tiers = []
     for tier, outputs in zip(cascade.tiers[:-1], fit.logits[:-1], strict=True):
@@ -63,6 +86,23 @@ def columns(cascade: CascadeConfig, rows: TierLogits) -> tuple[TierAnswers, ...]
     return tuple(replace(whole, answers=answers) for answers in each)
 
 
+def f1_agreement(
+    cascade: CascadeConfig, fit: TierLogits, test: TierLogits, goals: Goals, seed: int
+) -> Guarantee:
+    """The thresholds at which the mean F1 of spans against the last tier's is the goal."""
+    texts = []
+    for tier, outputs in zip(cascade.tiers, test.logits, strict=True):
+        decoder = cascade.decoder(tier)
+        assert isinstance(decoder, SpanDecoder)
+        assert test.contexts is not None
+        texts.append(decoder.texts(outputs, test.contexts))
+    values = [np.array([*map(span_text.f1, each, texts[-1])]) for each in texts[:-1]]
+    assert goals.f1_agreement is not None
+    return means.f1_agreement(
+        fit.answers(cascade), test.answers(cascade), values, goals.f1_agreement, goals.delta, seed
+    )
+
+
 def by_class(
     cascade: CascadeConfig,
     rows: TierLogits,
@@ -70,7 +110,12 @@ def by_class(
     delta: float,
     label_threshold: float | None,
 ) -> tuple[ClassAgreement, ...]:
-    """Agreement in every class; of several labels, in the rows that the last tier gives each."""
+    """Agreement in every class; of several labels, in the rows that the last tier gives each.
+
+    None for spans.
+    """
+    if cascade.task.kind == SPAN:
+        return ()
     names, each = classes(cascade), columns(cascade, rows)
     if not each:
         whole = rows.answers(cascade)

@@ -44,6 +44,12 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         metavar="SHARE",
         group=_GOALS,
     )
+    f1_agreement: float | None = option(
+        "span: mean F1 of the answers against the last tier's",
+        default=None,
+        metavar="SHARE",
+        group=_GOALS,
+    )
     recall: str | None = option(
         "makes a filter on LABEL: of the rows that the last tier calls so, this share is called "
         "so; with --precision, or beside the goals of agreement",

@@ -33,11 +33,13 @@ class TierLogits:
       logits: of every tier, float32, shape [rows, labels], columns in the cascade's order.
       seconds: a row, in each tier, tokenization included, on this machine.
       truth: index of the right label, shape [rows]; None without labels.
+      contexts: the second texts, of which spans are answers; None without.
     """
 
     logits: tuple[Float32, ...]
     seconds: tuple[float, ...]
     truth: Int64 | None = None
+    contexts: pa.Array | None = None
 
     def __len__(self) -> int:
         return len(self.logits[0])
@@ -45,12 +47,17 @@ class TierLogits:
     def take(self, rows: slice | Int64) -> TierLogits:
         """Some of the rows."""
         truth = None if self.truth is None else self.truth[rows]
-        return replace(self, logits=tuple(logits[rows] for logits in self.logits), truth=truth)
+        chosen = pa.array(np.arange(len(self))[rows])
+        contexts = None if self.contexts is None else self.contexts.take(chosen)
+        logits = tuple(logits[rows] for logits in self.logits)
+        return replace(self, logits=logits, truth=truth, contexts=contexts)
 
-    def finite(self) -> TierLogits:
-        """The rows whose logits are finite in every tier; a run counts the others as dead."""
-        finite = [np.isfinite(logits).all(axis=1) for logits in self.logits]
-        return self.take(np.flatnonzero(np.all(finite, axis=0)))
+    def answered(self, cascade: CascadeConfig) -> TierLogits:
+        """The rows that every tier has an answer to; a run counts the others as dead."""
+        lost: set[int] = set()
+        for tier, logits in zip(cascade.tiers, self.logits, strict=True):
+            lost |= cascade.decoder(tier).complaints(logits).keys()
+        return self.take(np.setdiff1d(np.arange(len(self)), [*lost]))
 
     def reference(self) -> Int64:
         """What temperatures are fitted to: the right labels, else the last tier's answers."""
@@ -58,7 +65,7 @@ class TierLogits:
 
     def answers(self, cascade: CascadeConfig) -> TierAnswers:
         """Answers and confidences, with the cascade's temperatures and kinds of confidence."""
-        return cascade.answers(self.logits, self.truth)
+        return cascade.answers(self.logits, self.truth, self.contexts)
 
 
 def score(model: Model, texts: Sequence[pa.Array], labels: Sequence[str]) -> tuple[Float32, float]:
@@ -95,7 +102,8 @@ def score_all(
         scores, spent = score(model, texts, labels)
         logits.append(scores)
         seconds.append(spent)
-    return TierLogits(tuple(logits), tuple(seconds), truth)
+    contexts = texts[1][: len(texts[0])] if len(texts) > 1 else None
+    return TierLogits(tuple(logits), tuple(seconds), truth, contexts)
 
 
 def with_temperatures(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:

@@ -12,7 +12,7 @@ from tests import tiny
 
 
 def cascade_of(folder, *noises, labels=tiny.LABELS, task=Task(), seed=2, **changes):  # noqa: B008
-    last = tiny.transformer(folder / "last_tier", labels, seed, **changes)
+    last = tiny.transformer(folder / "last_tier", labels or tiny.LABELS, seed, **changes)
     rng, tiers = np.random.default_rng(0), []
     for number, noise in enumerate(noises, start=1):
         place = shutil.copytree(last, folder / f"tier_{number}")

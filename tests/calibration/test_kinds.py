@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import BertForQuestionAnswering
 
 from pipelines import calibrate, classify
-from tango_beam.answers import Task
+from tango_beam.answers import Task, span_text
 from tango_beam.calibration.temperature import fit_margin
 from tango_beam.command_line import DONE
 from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.errors import RefusedError
 from tango_beam.routing import sigmoid
 from tests import tiny
 from tests.calibration.near import cascade_of
@@ -117,6 +119,64 @@ def test_a_filter_finds_a_label_among_several_or_a_bucket(request, corpus, tmp_p
     run(classify.main, corpus, tmp_path / "mine", tmp_path / "kept", "--keep", found)
     kept = pq.read_table(tmp_path / "kept")
     assert sorted(kept["id"].to_pylist()) == np.flatnonzero(called).tolist()
+
+
+@pytest.fixture(scope="module")
+def spans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spans")
+    head = BertForQuestionAnswering
+    return cascade_of(folder, 0.02, labels=(), task=Task("span"), head=head)
+
+
+PAIR = ("--text_column", "text", "--text_pair_column", "context", "--stride", "8")
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    rng = np.random.default_rng(4)
+    path = tmp_path_factory.mktemp("questions") / "questions.parquet"
+    columns = {
+        name: [tiny.sentence(rng, most) for _ in range(1500)]
+        for name, most in (("text", 5), ("context", 20))
+    }
+    pq.write_table(pa.table({"id": range(1500), **columns}), path)
+    return path
+
+
+@pytest.mark.parametrize("goal", ["agreement", "f1_agreement"])
+def test_spans_are_promised_by_their_text_and_by_their_words(questions, spans, tmp_path, goal):
+    options = (*PAIR, f"--{goal}", "0.8", "--sample_rows", "1000")
+    run(calibrate.main, questions, spans, tmp_path / "mine", *options)
+    stored, goals = signed(tmp_path / "mine")
+    assert goals == {(goal, None)}
+    run(classify.main, questions, tmp_path / "mine", tmp_path / "ours", *PAIR)
+    run(classify.main, questions, spans, tmp_path / "last", *PAIR, "--threshold", "1")
+    ours, last = (
+        pq.read_table(tmp_path / name).sort_by("id")["prediction"].to_pylist()
+        for name in ("ours", "last")
+    )
+    alike = span_text.f1 if goal == "f1_agreement" else lambda a, b: a == b
+    assert np.mean([alike(*pair) for pair in zip(ours, last, strict=True)]) >= 0.8
+    assert 0 < stored["certificate"]["speed"]["escalated"] < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "goal"),
+    [
+        ("topics", "--f1_agreement"),
+        ("score", "--f1_agreement"),
+        ("spans", "--class_agreement"),
+        ("topics", "--accuracy_retained"),
+        ("spans", "--recall"),
+    ],
+)
+def test_a_goal_of_another_kind_is_refused(request, questions, tmp_path, kind, goal):
+    cascade = request.getfixturevalue(kind)
+    value = "a=0.9" if goal == "--recall" else "0.9"
+    label = ("--label_column", "text") if goal == "--accuracy_retained" else ()
+    pair = PAIR if kind == "spans" else ()
+    with pytest.raises(RefusedError, match=f"^{goal}"):
+        run(calibrate.main, questions, cascade, tmp_path / "mine", goal, value, *pair, *label)
 
 
 def test_scores_within_the_tolerance_agree_in_calibration_too():
