@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,22 +86,11 @@ def read_labelled(
         or no rows; names file, column and what was found.
     """
     more = [label_column, *([group_column] if group_column else [])]
-    given = inputs.inspect(
-        patterns,
-        text_columns,
-        input_format=input_format,
-        columns=more,
-        unknown_keys="drop",
-        option=option,
-        columns_option="--label_column" + " or --held_out_by" * bool(group_column),
-    )
-    columns = list(dict.fromkeys([*text_columns, *more]))
-    schema = sample.schema_of(given, columns)
+    named = "--label_column" + " or --held_out_by" * bool(group_column)
+    given = _inspect(patterns, text_columns, more, named, input_format, option)
+    schema = sample.schema_of(given, list(dict.fromkeys([*text_columns, *more])))
     kind = kind or label_columns.kind_of_column(schema.field(label_column).type, label_column)
-    try:
-        table = _read(given, schema, label_column, kind, labels)
-    except OSError as error:
-        raise RefusedError(str(error)) from error
+    table = _read(given, schema, label_column, kind, labels)
     if not table.num_rows:
         raise RefusedError(f"{option} {' '.join(patterns)}: expected labelled rows, found none")
     where = f"--label_column {label_column}: expected in {given.files[0].file.path}"
@@ -114,6 +103,25 @@ def read_labelled(
         known or (label_column,),
         kind,
         _groups(table[group_column], group_column) if group_column else None,
+    )
+
+
+def _inspect(
+    patterns: Sequence[str],
+    texts: Sequence[str],
+    columns: Sequence[str],
+    columns_option: str,
+    input_format: str,
+    option: str,
+) -> Input:
+    return inputs.inspect(
+        patterns,
+        texts,
+        input_format=input_format,
+        columns=columns,
+        unknown_keys="drop",
+        option=option,
+        columns_option=columns_option,
     )
 
 
@@ -162,24 +170,20 @@ def read_rows(
     Raises:
       RefusedError: a file that cannot be read, or a column that is not there.
     """
-    given = inputs.inspect(
-        patterns,
-        texts,
-        input_format=input_format,
-        columns=columns,
-        unknown_keys="drop",
-        option=option,
-        columns_option=option,
-    )
+    given = _inspect(patterns, texts, columns, option, input_format, option)
     names = [*texts, *columns]
     parts = [sample.schema_of(given, names).empty_table()]
+    for piece in _pieces(given):
+        if piece.good is not None:
+            parts.append(pa.Table.from_batches([sample.select(given, piece.good, names)]))
+    return pa.concat_tables(parts)
+
+
+def _pieces(given: Input) -> Iterator[Piece]:
     try:
-        for piece in SliceReader(given).read_all():
-            if piece.good is not None:
-                parts.append(pa.Table.from_batches([sample.select(given, piece.good, names)]))
+        yield from SliceReader(given).read_all()
     except OSError as error:
         raise RefusedError(str(error)) from error
-    return pa.concat_tables(parts)
 
 
 def _read(
@@ -190,7 +194,7 @@ def _read(
     schema = schema.set(at, pa.field(label_column, stored))
     parts = [schema.empty_table()]
     rows_of_file: dict[int, int] = {}
-    for piece in SliceReader(given).read_all():
+    for piece in _pieces(given):
         _refuse_dead(piece, given)
         if piece.good is None:
             continue
@@ -198,7 +202,6 @@ def _read(
         before = rows_of_file.get(file, 0)
         rows_of_file[file] = before + piece.good.num_rows
         part = sample.select(given, piece.good, schema.names)
-
         refusal = _refusal(label_column, given.files[file].file.path, before)
         checked = label_columns.checked(part.column(at), kind, labels, refusal)
         parts.append(pa.Table.from_batches([part.set_column(at, schema.field(at), checked)]))

@@ -61,11 +61,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
         return span_distillation.run(options, command)
     folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
-    # One output without a word of what it is: a number.
-    kind = stated_of(options.teacher).kind or SCORE
-    # A score without cuts has no buckets, and makes no cascade.
-    plain = kind == SCORE and not options.cuts and not options.cascade
-    task = Task(kind, options.cuts) if not plain else Task(SCORE, (0.0,))
+    task, makes_cascade = _task(options)
+    kind = task.kind
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
@@ -85,7 +82,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     shared = bool(options.cascade) and options.student == "pieces"
     dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
     student.save(folder, dtype, tokenizer=not shared)
-    if compare and not plain:
+    if compare and makes_cascade:
         tiers = compare(student)
         threshold = tiers.threshold(options.agreement)
         scores |= {"threshold": threshold, **tiers.cascade_scores(threshold, "held-out")}
@@ -100,6 +97,16 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     if options.cascade and threshold is not None:
         _save_cascade(options, threshold, teacher.labels, task, shared)
     return scores
+
+
+def _task(options: DistillOptions) -> tuple[Task, bool]:
+    """The teacher's kind of answer, and whether it makes a cascade."""
+    # One output without a word of what it is: a number.
+    kind = stated_of(options.teacher).kind or SCORE
+    if kind == SCORE and not options.cuts and not options.cascade:
+        # A score without cuts has no buckets, of which a cascade could be sure.
+        return Task(SCORE, (0.0,)), False
+    return Task(kind, options.cuts), True
 
 
 def _student(

@@ -27,15 +27,14 @@ def train(
     rank: Callable[[], dict[str, float]] = dict,
     kept: Sequence[torch.Tensor] = (),
 ) -> list[dict[str, float]]:
-    """Trains a network in place.
+    """Trains a network, on the processor, in place.
 
     Args:
-      network: on the processor.
+      network: to be trained.
       epochs: row numbers of every batch of every epoch (see `epoch_batches`).
       options: learning rate, warm-up, weight decay.
       loss: of a batch's rows.
-      per_row: the epoch's loss is the mean over rows, for batches of unlike sizes; otherwise it is
-        the mean over batches.
+      per_row: the epoch's loss is the mean over rows, and not over batches.
       after_step: called with the number of steps before.
       rank: called after every epoch, the network in evaluation mode; returns scores to log.
       kept: tensors that `after_step` changes in place, and that belong to the training's state.
@@ -49,31 +48,31 @@ def train(
     steps = sum(map(len, epochs))
     optimizer = _optimizer(network, options.learning_rate, options.weight_decay)
     state = State(options, network, optimizer, kept, steps)
-    for epoch, batches in enumerate(epochs, start=1):
-        if epoch <= len(state.history):
-            continue
+    for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
         for rows in _logged(batches, len(state.losses), f"epoch {epoch} of {len(epochs)}"):
-            decay = _linear_decay(state.step, steps, options.warm_up)
+            rate = options.learning_rate * _linear_decay(state.step, steps, options.warm_up)
             for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * decay
-            value = loss(rows)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+                group["lr"] = rate
+            state.losses.append(_step(network, optimizer, loss(rows)))
             after_step(state.step)
-            state.losses.append(float(value.detach()))
             state.step += 1
             state.save()
         network.eval()
-        weights = [len(rows) for rows in batches] if per_row else None
-        mean = float(np.average(state.losses, weights=weights))
-        scores = {"epoch": epoch, "loss": mean, **rank()}
+        mean = np.average(state.losses, weights=[*map(len, batches)] if per_row else None)
+        scores = {"epoch": epoch, "loss": float(mean), **rank()}
         logger.info("%s", {name: round(value, 4) for name, value in scores.items()})
         state.history.append(scores)
         state.losses = []
     return state.history
+
+
+def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
 
 
 def epoch_batches(
