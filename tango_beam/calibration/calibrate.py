@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam import machine
-from tango_beam.arrays import Float32, Int64
+from tango_beam.arrays import Float32
 from tango_beam.calibration import attempts, filtering, kinds, score_sample
 from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
 from tango_beam.calibration.options import CalibrateOptions
@@ -27,7 +27,6 @@ from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.io import inputs, sample
 from tango_beam.io.jsonl_schema import read_schema
-from tango_beam.io.label_columns import targets_of
 from tango_beam.io.labelled import one_array
 from tango_beam.io.planned import Input, describe_corpus
 from tango_beam.models.protocol import Model
@@ -205,8 +204,9 @@ def _fit_part(options: CalibrateOptions, cascade: CascadeConfig) -> float:
     What cannot change the order of confidences costs no rows.
     """
     reorders = options.temperature == "fit" and kinds.reorders(cascade)
-    means = options.accuracy_retained is not None or options.f1_agreement is not None
-    needed = reorders or len(cascade.tiers) > 2 or means
+    goals = options.goals
+    means = (goals.accuracy_retained, goals.f1_agreement, goals.f1_retained)
+    needed = reorders or len(cascade.tiers) > 2 or any(value is not None for value in means)
     return FIT_PART if needed else 0.0
 
 
@@ -285,13 +285,10 @@ def _score(
     count = table.num_rows
     if options.goals.has_budget:
         count = min(_tested_by_all(options), count // 2)
-    truth: Int64 | None = None
-    if options.label_column is not None:
-        names = [str(value) for value in table[options.label_column].to_pylist()]
-        where = f"--label_column {options.label_column}: expected"
-        truth = targets_of(names, labels, where)[:count]
+    truth = kinds.truth_of(cascade, table, options.label_column)
     everyone = [column[:count] for column in texts]
-    scored = score_sample.score_all(models, everyone, labels, truth).answered(cascade)
+    right = None if truth is None else truth[:count]
+    scored = score_sample.score_all(models, everyone, labels, right).answered(cascade)
     first_tier = None
     if options.goals.has_budget:
         logger.info("tier 1 scores %s rows", f"{table.num_rows - count:,}")
@@ -309,8 +306,8 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
     if goals.has_budget:
         return _within_budget(goals, cascade, rows)
     test = rows.test.answers(cascade)
-    if goals.f1_agreement is not None:
-        return [kinds.f1_agreement(cascade, rows.fit, rows.test, goals, rows.seed)]
+    if goals.f1_agreement is not None or goals.f1_retained is not None:
+        return [kinds.mean_f1(cascade, rows.fit, rows.test, goals, rows.seed)]
     if goals.accuracy_retained is not None:
         fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
         return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]

@@ -25,6 +25,7 @@ class Goals:
       max_escalation: the most of the rows that may be escalated.
       min_speedup: how many times as fast as the last tier alone the cascade must be.
       f1_agreement: mean F1 of the cascade's spans against the last tier's.
+      f1_retained: share of the last tier's mean F1 that the cascade keeps; needs right answers.
       recall: share of the rows that the last tier calls `label` that the cascade does, too.
       precision: share of the rows that the cascade calls `label` that the last tier does, too.
       label: what a filter is to find; given with `recall` or `precision`.
@@ -37,6 +38,7 @@ class Goals:
     max_escalation: float | None = None
     min_speedup: float | None = None
     f1_agreement: float | None = None
+    f1_retained: float | None = None
     recall: float | None = None
     precision: float | None = None
     label: str | None = None
@@ -44,13 +46,14 @@ class Goals:
 
     def __post_init__(self) -> None:
         shares = ("agreement", "accuracy_retained", "class_agreement", "max_escalation")
-        for name in (*shares, "f1_agreement", "recall", "precision", "delta"):
+        means = "f1_agreement", "f1_retained"
+        for name in (*shares, *means, "recall", "precision", "delta"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise RefusedError(f"--{name}: expected a share between 0 and 1, found {value}")
         if self.min_speedup is not None and not self.min_speedup > 1:
             raise RefusedError(f"--min_speedup: expected more than 1, found {self.min_speedup}")
-        names = ("agreement", "accuracy_retained", "f1_agreement", "max_escalation", "min_speedup")
+        names = ("agreement", "accuracy_retained", *means, "max_escalation", "min_speedup")
         main = [name for name in names if getattr(self, name) is not None]
         if len(main) > 1:
             raise RefusedError(f"expected one goal, found --{' and --'.join(main)}")
@@ -75,7 +78,8 @@ class Goals:
     @property
     def strictest(self) -> float | None:
         """The highest share of rows that is to be proved; None under a budget, or for a filter."""
-        given = (self.agreement, self.accuracy_retained, self.class_agreement, self.f1_agreement)
+        names = ("agreement", "accuracy_retained", "class_agreement", "f1_agreement", "f1_retained")
+        given = (getattr(self, name) for name in names)
         return max((value for value in given if value is not None), default=None)
 
     def test_rows(self) -> int:

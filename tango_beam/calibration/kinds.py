@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from tango_beam.answers import span_text
 from tango_beam.answers.margins import MarginDecoder
@@ -18,6 +20,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.guarantees import guarantees, means
 from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
 from tango_beam.guarantees.tier_answers import TierAnswers
+from tango_beam.io.label_columns import targets_of
 
 
 def reorders(cascade: CascadeConfig) -> bool:
@@ -36,8 +39,9 @@ def refuse_goals(cascade: CascadeConfig, goals: Goals) -> None:
       RefusedError: names the goal and the kind.
     """
     kind = cascade.task.kind
-    foreign = {LABELS: ("f1_agreement",), SPAN: ("class_agreement", "accuracy_retained")}
-    for name in foreign.get(kind, ("f1_agreement", "accuracy_retained")):
+    of_spans = "f1_agreement", "f1_retained"
+    foreign = {LABELS: of_spans, SPAN: ("class_agreement", "accuracy_retained")}
+    for name in foreign.get(kind, (*of_spans, "accuracy_retained")):
         if getattr(goals, name) is not None:
             raise RefusedError(
                 f"--{name}: expected another goal, such as --agreement, for cascade "
@@ -86,21 +90,41 @@ def columns(cascade: CascadeConfig, rows: TierLogits) -> tuple[TierAnswers, ...]
     return tuple(replace(whole, answers=answers) for answers in each)
 
 
-def f1_agreement(
+def truth_of(cascade: CascadeConfig, table: pa.Table, column: str | None) -> npt.NDArray | None:
+    """The right labels, by number, or the right answers to each question; None without a column.
+
+    Raises:
+      RefusedError: a label that is none of the cascade's.
+    """
+    if column is None:
+        return None
+    values = table[column].to_pylist()
+    if cascade.task.kind != SPAN:
+        where = f"--label_column {column}: expected"
+        return targets_of([*map(str, values)], cascade.labels, where)
+    answers = np.empty(len(values), object)
+    answers[:] = [tuple(one) if isinstance(one, list) else (one or "",) for one in values]
+    return answers
+
+
+def mean_f1(
     cascade: CascadeConfig, fit: TierLogits, test: TierLogits, goals: Goals, seed: int
 ) -> Guarantee:
-    """The thresholds at which the mean F1 of spans against the last tier's is the goal."""
+    """The thresholds at which the mean F1 of spans is the goal, or the share of it that is kept."""
     texts = []
     for tier, outputs in zip(cascade.tiers, test.logits, strict=True):
         decoder = cascade.decoder(tier)
         assert isinstance(decoder, SpanDecoder)
         assert test.contexts is not None
         texts.append(decoder.texts(outputs, test.contexts))
-    values = [np.array([*map(span_text.f1, each, texts[-1])]) for each in texts[:-1]]
+    both = fit.answers(cascade), test.answers(cascade)
+    if goals.f1_retained is not None:
+        assert test.truth is not None
+        values = [np.array([*map(span_text.best_f1, each, test.truth)]) for each in texts]
+        return means.f1_retained(*both, values, goals.f1_retained, goals.delta, seed)
     assert goals.f1_agreement is not None
-    return means.f1_agreement(
-        fit.answers(cascade), test.answers(cascade), values, goals.f1_agreement, goals.delta, seed
-    )
+    values = [np.array([*map(span_text.f1, each, texts[-1])]) for each in texts[:-1]]
+    return means.f1_agreement(*both, values, goals.f1_agreement, goals.delta, seed)
 
 
 def by_class(

@@ -50,6 +50,12 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         metavar="SHARE",
         group=_GOALS,
     )
+    f1_retained: float | None = option(
+        "span: of the last tier's mean F1; needs --label_column with the right answers",
+        default=None,
+        metavar="SHARE",
+        group=_GOALS,
+    )
     recall: str | None = option(
         "makes a filter on LABEL: of the rows that the last tier calls so, this share is called "
         "so; with --precision, or beside the goals of agreement",
@@ -85,8 +91,9 @@ class CalibrateOptions(CascadeOptions, InputOptions):
 
     def __post_init__(self) -> None:
         refuse_outside(self, 1, "sample_rows")
-        if self.goals.accuracy_retained is not None and self.label_column is None:
-            raise RefusedError("--accuracy_retained: expected --label_column with it, found none")
+        for name in ("accuracy_retained", "f1_retained"):
+            if getattr(self, name) is not None and self.label_column is None:
+                raise RefusedError(f"--{name}: expected --label_column with it, found none")
         if self.goals.label is not None:
             for name in ("label_column", "confidence"):
                 if getattr(self, name) is not None:

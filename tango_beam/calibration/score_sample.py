@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam.answers import LabelDecoder
@@ -32,13 +33,13 @@ class TierLogits:
     Attributes:
       logits: of every tier, float32, shape [rows, labels], columns in the cascade's order.
       seconds: a row, in each tier, tokenization included, on this machine.
-      truth: index of the right label, shape [rows]; None without labels.
+      truth: index of the right label, or the right answers, shape [rows]; None without labels.
       contexts: the second texts, of which spans are answers; None without.
     """
 
     logits: tuple[Float32, ...]
     seconds: tuple[float, ...]
-    truth: Int64 | None = None
+    truth: npt.NDArray | None = None
     contexts: pa.Array | None = None
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ def score_all(
     models: Sequence[Model],
     texts: Sequence[pa.Array],
     labels: Sequence[str],
-    truth: Int64 | None = None,
+    truth: npt.NDArray | None = None,
 ) -> TierLogits:
     """Scores rows with every tier.
 
@@ -94,7 +95,7 @@ def score_all(
       models: the tiers' models, first to last.
       texts: one column of strings without nulls, or two for pairs.
       labels: order of the logits' columns.
-      truth: index of the right label.
+      truth: index of the right label, or the right answers.
     """
     logits, seconds = [], []
     for number, model in enumerate(models, start=1):
