@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from tango_beam.arrays import Bool, Float32, Float64, Int64
 
@@ -113,19 +114,19 @@ def of_sides(called: Bool, threshold: float, label_threshold: float) -> Float64:
 
 
 def cascade_answers(
-    answers: Sequence[Int64],
+    answers: Sequence[npt.NDArray],
     confidences: Sequence[Float32],
     thresholds: Sequence[float | Float64],
-) -> tuple[Int64, Int64]:
+) -> tuple[npt.NDArray, Int64]:
     """Who answers what: the first tier that is sure of a row, or else the last one.
 
     Args:
-      answers: of every tier, index into the labels, int64, shape [rows] each.
+      answers: of every tier, index into the labels, say; shape [rows, ...] each.
       confidences: of every tier but the last, float32, shape [rows] each.
       thresholds: of every tier but the last; one for all rows, or one a row.
 
     Returns:
-      The cascade's answers, and the number of the tier that gives each (1 is the first); int64,
+      The cascade's answers, and the number of the tier that gives each (1 is the first), int64,
       shape [rows].
     """
     chosen = answers[-1].copy()

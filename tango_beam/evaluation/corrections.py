@@ -8,6 +8,7 @@ import numpy as np
 
 from tango_beam.arrays import Float64, Int64
 from tango_beam.evaluation.curves import Scored
+from tango_beam.evaluation.metrics import right
 
 KINDS = ("corrected", "introduced", "both_wrong", "both_right")
 
@@ -28,7 +29,7 @@ class Corrections:
     counts: Int64
 
 
-def by_quantile(scored: Scored, quantiles: int = 10) -> Corrections:
+def by_quantile(scored: Scored, kind: str, quantiles: int = 10) -> Corrections:
     """Counts corrected and introduced errors by confidence quantile (TangoBERT, Figure 4).
 
     Equal confidences stay in one quantile. Where a model is often certain, a quantile may hold more
@@ -36,6 +37,7 @@ def by_quantile(scored: Scored, quantiles: int = 10) -> Corrections:
 
     Args:
       scored: the rows, as if every one of them were escalated.
+      kind: of answer, which says what is right.
       quantiles: how many.
 
     Raises:
@@ -46,7 +48,7 @@ def by_quantile(scored: Scored, quantiles: int = 10) -> Corrections:
     confidences = scored.confidences.astype(float)
     edges = np.quantile(confidences, np.linspace(0, 1, quantiles + 1))
     place = np.searchsorted(edges[1:-1], confidences, side="right")
-    before, after = scored.first == scored.targets, scored.later == scored.targets
+    before, after = (right(kind, each, scored.targets) for each in (scored.first, scored.later))
     masks = (~before & after, before & ~after, ~before & ~after, before & after)
     counts = [np.bincount(place[mask], minlength=quantiles) for mask in masks]
     return Corrections(edges, np.bincount(place, minlength=quantiles), np.array(counts))

@@ -25,7 +25,7 @@ import pyarrow as pa
 from tango_beam.answers import Decoder
 from tango_beam.arrays import Bool, Float64, Int64
 from tango_beam.io.labelled import LabelledTexts
-from tango_beam.models.logits import each_micro_batch
+from tango_beam.models.logits import logits_of_tokens
 from tango_beam.models.protocol import Model
 from tango_beam.models.tokens import Tokens
 
@@ -42,7 +42,7 @@ class Stage:
 
     Attributes:
       model: the tier's.
-      decoder: makes answers of its logits.
+      decoder: makes answers of its outputs.
       batch_rows: rows in a window.
       tokens: of all rows.
       takes_tokens: in the cascade, it takes over the tokens of the tier before.
@@ -172,7 +172,7 @@ def at_batch_size_1(
         logger.info("timing tier %s at batch size 1 on %s rows", number, len(rows))
         _run(stage, texts, rows[:_WARM_UP_ROWS], tokenize=True)
         to_tokenize, to_score = _singles(stage, texts, rows, repeats)
-        lengths = stage.tokens.lengths
+        lengths = stage.tokens.by_row(stage.tokens.lengths)
         tokenizing.append(carry_over(lengths[rows], np.median(to_tokenize, axis=0), lengths))
         scoring.append(carry_over(lengths[rows], np.median(to_score, axis=0), lengths))
         means.append((to_tokenize + to_score).mean(axis=1))
@@ -218,14 +218,12 @@ def _run(stage: Stage, texts: LabelledTexts, rows: Int64, *, tokenize: bool) -> 
     for at in range(0, len(rows), stage.batch_rows):
         window = rows[at : at + stage.batch_rows]
         tokens = _tokenize(stage, texts, window) if tokenize else stage.tokens.take(window)
-        _score(stage, tokens)
+        outputs = logits_of_tokens(stage.model, tokens)
+        stage.decoder(outputs, stage.model.labels, _contexts(texts, window))
 
 
-def _score(stage: Stage, tokens: Tokens) -> None:
-    model = stage.model
-    each_micro_batch(
-        model, tokens, lambda rows: stage.decoder(model.forward(tokens, rows), model.labels)
-    )
+def _contexts(texts: LabelledTexts, rows: Int64) -> pa.Array | None:
+    return None if texts.pairs is None else texts.pairs.take(pa.array(rows))
 
 
 def _later(stages: list[Stage], texts: LabelledTexts, rows: Int64) -> None:
@@ -236,9 +234,7 @@ def _later(stages: list[Stage], texts: LabelledTexts, rows: Int64) -> None:
 
 
 def _tokenize(stage: Stage, texts: LabelledTexts, rows: Int64) -> Tokens:
-    chosen = pa.array(rows)
-    pairs = None if texts.pairs is None else texts.pairs.take(chosen)
-    return stage.model.tokenize(texts.texts.take(chosen), pairs)
+    return stage.model.tokenize(texts.texts.take(pa.array(rows)), _contexts(texts, rows))
 
 
 def _time(
@@ -267,14 +263,16 @@ def _singles(
     stage: Stage, texts: LabelledTexts, rows: Int64, repeats: int
 ) -> tuple[Float64, Float64]:
     """Seconds to tokenize and to score each row alone, both of shape [repeats, rows]."""
-    only = np.zeros(1, np.int64)
+    model = stage.model
     to_tokenize, to_score = np.zeros((2, repeats, len(rows)))
     for repeat in range(repeats):
         for place in range(len(rows)):
             started = time.perf_counter()
             tokens = _tokenize(stage, texts, rows[place : place + 1])
             between = time.perf_counter()
-            stage.decoder(stage.model.forward(tokens, only), stage.model.labels)
+            # All windows of a long context at once.
+            outputs = model.gathered(model.forward(tokens, np.arange(len(tokens))), tokens)
+            stage.decoder(outputs, model.labels, _contexts(texts, rows[place : place + 1]))
             to_tokenize[repeat, place] = between - started
             to_score[repeat, place] = time.perf_counter() - between
     return to_tokenize, to_score

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tango_beam import routing
 from tango_beam.arrays import Float32, Float64, Int64
-from tango_beam.evaluation.metrics import Metric, Tallies, tally
+from tango_beam.evaluation.metrics import Metric
 
 # Random orders from which the band of random routing is read.
 DRAWS = 50
@@ -21,47 +22,38 @@ DRAWS = 50
 
 @dataclass(frozen=True)
 class Scored:
-    """Labelled rows with every answer that a routing can give them.
+    """Labelled rows with every answer that a routing can give them (see `metrics`).
 
     Attributes:
-      targets: index of the right label, int64, shape [rows].
-      first: the first tier's answers, int64, shape [rows].
+      targets: the right answers, shape [rows, ...].
+      first: the first tier's answers.
       later: what the tiers behind it answer, if the row is escalated.
       last: the last tier's answers, with which a cascade is compared; with two tiers, `later`.
       confidences: the first tier's, float32, shape [rows], without NaN.
-      labels: how many labels there are.
     """
 
-    targets: Int64
-    first: Int64
-    later: Int64
-    last: Int64
+    targets: npt.NDArray
+    first: npt.NDArray
+    later: npt.NDArray
+    last: npt.NDArray
     confidences: Float32
-    labels: int
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def take(self, rows: Int64) -> Scored:
         """Some of the rows."""
-        return Scored(
-            self.targets[rows],
-            self.first[rows],
-            self.later[rows],
-            self.last[rows],
-            self.confidences[rows],
-            self.labels,
-        )
+        return Scored(*(part[rows] for part in vars(self).values()))
 
-    def routed(self, threshold: float) -> tuple[Int64, float]:
-        """The cascade's answers at a threshold, int64, shape [rows], and the share escalated."""
+    def routed(self, threshold: float) -> tuple[npt.NDArray, float]:
+        """The cascade's answers at a threshold, and the share of rows escalated."""
         tiers = (self.first, self.later)
         answers, tier = routing.cascade_answers(tiers, [self.confidences], [threshold])
         return answers, float((tier > 1).mean())
 
     def reference(self, metric: Metric) -> float:
         """The last tier's score on all rows."""
-        return float(metric(tally(self.targets, self.last, self.labels)))
+        return metric(self.last, self.targets)
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ class Band:
     """What random routing scores, at given numbers of escalated rows; float64, shape [steps].
 
     Attributes:
-      expected: the metric of the expected counts; for accuracy a straight line, and exact.
+      expected: the metric of the expected counts; for a mean over rows a straight line, and exact.
       low: 5 % of the draws lie under it.
       high: 5 % of the draws lie above it.
     """
@@ -129,15 +121,29 @@ def confidence_order(scored: Scored) -> Int64:
     return np.argsort(scored.confidences, kind="stable")
 
 
-def oracle_order(scored: Scored) -> Int64:
+def oracle_order(scored: Scored, metric: Metric) -> Int64:
     """Rows in the oracle's order, int64, shape [rows] (TangoBERT, section 5.2.4).
 
-    First those on which the first tier is wrong and the later ones are right, last those on which
-    it is the other way round, the least confident first within each. No routing that escalates as
-    many rows has a higher accuracy.
+    First those that escalation gains most on, last those that it loses most on, the least confident
+    first among equals. Of a mean over rows, such as accuracy, no routing that escalates as many
+    rows has a higher one. Of a share of two sums, such as micro F1, what a row gains is counted at
+    the highest share that any routing reaches, so that the curve passes through it.
     """
-    gain = (scored.later == scored.targets).astype(int) - (scored.first == scored.targets)
+    seen = metric.oracle
+    before = seen.counts(scored.first, scored.targets)
+    change = seen.counts(scored.later, scored.targets) - before
+    gain = change @ [1, -_highest(before, change)]
     return np.lexsort((scored.confidences, -gain))
+
+
+def _highest(before: Float64, change: Float64) -> float:
+    """The highest share of two sums that any choice of rows to change gives (Dinkelbach, 1967)."""
+    best, found = -1.0, 0.0
+    while found > best:
+        best = found
+        above, below = before.sum(axis=0) + change[change @ [1, -best] > 0].sum(axis=0)
+        found = above / below if below else 0.0
+    return best
 
 
 def random_order(rows: int, seed: int) -> Int64:
@@ -145,43 +151,36 @@ def random_order(rows: int, seed: int) -> Int64:
     return np.random.default_rng(seed).permutation(rows)
 
 
-def tallies_along(scored: Scored, order: Int64, escalated: Int64) -> Tallies:
-    """Counts after escalating the first rows of an order, for each number of them.
+def scores_along(scored: Scored, metric: Metric, order: Int64, escalated: Int64) -> Float64:
+    """Scores after escalating the first rows of an order, float64, shape [steps].
 
     Args:
       scored: the rows.
+      metric: what to compute.
       order: all row numbers, int64, shape [rows].
       escalated: how many go on, int64, shape [steps].
-
-    Returns:
-      Tallies of shape [steps, labels].
     """
-    start = tally(scored.targets, scored.first, scored.labels)
-    targets, first, later = scored.targets[order], scored.first[order], scored.later[order]
-    one = np.eye(scored.labels, dtype=np.int64)
-    right = (later == targets).astype(np.int64) - (first == targets)
-    return Tallies(
-        hits=start.hits + _running(right[:, None] * one[targets])[escalated],
-        answered=start.answered + _running(one[later] - one[first])[escalated],
-        actual=start.actual,
-    )
+    before, change = _counts(scored, metric)
+    running = np.cumsum(change[order], axis=0)
+    return metric.of(before + np.vstack([np.zeros_like(before), running])[escalated])
 
 
-def _running(changes: Int64) -> Int64:
-    """Sums over the first 0, 1, 2, ... rows; shape [rows + 1, labels]."""
-    return np.concatenate([np.zeros_like(changes[:1]), np.cumsum(changes, axis=0)])
+def _counts(scored: Scored, metric: Metric) -> tuple[Float64, Float64]:
+    """Sums of the first tier's counts, and by how much escalating each row changes them."""
+    first = metric.counts(scored.first, scored.targets)
+    return first.sum(axis=0), metric.counts(scored.later, scored.targets) - first
 
 
 def cascade_curve(scored: Scored, metric: Metric) -> Curve:
     """The cascade's score at every threshold of the first tier (TangoBERT, Figure 2)."""
     thresholds, escalated = steps(scored.confidences)
-    tallies = tallies_along(scored, confidence_order(scored), escalated)
-    return Curve(thresholds, escalated, metric(tallies))
+    scores = scores_along(scored, metric, confidence_order(scored), escalated)
+    return Curve(thresholds, escalated, scores)
 
 
 def oracle_scores(scored: Scored, metric: Metric, escalated: Int64) -> Float64:
     """The oracle's score for as many escalated rows, float64, shape [steps]."""
-    return metric(tallies_along(scored, oracle_order(scored), escalated))
+    return scores_along(scored, metric, oracle_order(scored, metric), escalated)
 
 
 def random_band(
@@ -190,8 +189,8 @@ def random_band(
     """What routing at random scores for as many escalated rows.
 
     Escalating all rows changes each count by some number; escalating a random share of them changes
-    it by that share of the number, in expectation. Accuracy is linear in the counts, so its line is
-    straight.
+    it by that share of the number, in expectation. A mean over rows, such as accuracy, is linear in
+    the counts, so its line is straight.
 
     Args:
       scored: the rows.
@@ -200,20 +199,14 @@ def random_band(
       draws: random orders from which the band is read.
       seed: of the draws.
     """
-    start = tally(scored.targets, scored.first, scored.labels)
-    end = tally(scored.targets, scored.later, scored.labels)
+    before, change = _counts(scored, metric)
     share = (escalated / max(1, len(scored)))[:, None]
-    expected = Tallies(
-        hits=start.hits + share * (end.hits - start.hits),
-        answered=start.answered + share * (end.answered - start.answered),
-        actual=start.actual,
-    )
     drawn = [
-        metric(tallies_along(scored, random_order(len(scored), seed + draw), escalated))
+        scores_along(scored, metric, random_order(len(scored), seed + draw), escalated)
         for draw in range(draws)
     ]
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-    return Band(metric(expected), low, high)
+    return Band(metric.of(before + share * change.sum(axis=0)), low, high)
 
 
 def cheapest(scores: Float64, speedups: Float64, reference: float, share: float) -> int | None:

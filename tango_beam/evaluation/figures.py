@@ -176,7 +176,7 @@ def _scores(
         heights = np.array(getattr(curve, name))[kept]
         axes.plot(across[name][kept], heights, line, color=_LIGHT[name], label=name)
     if report.own and own is not None:
-        score = getattr(report.own, report.metric.name)
+        score = report.own.metrics[report.metric.name]
         dot: Style = {"color": _LIGHT["cascade"], "markeredgecolor": _LIGHT["ink"], "zorder": 3}
         axes.plot([own], [score], "o", markersize=7, label="own threshold", **dot)
     _levels(axes, report)

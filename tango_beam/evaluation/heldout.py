@@ -12,7 +12,7 @@ import numpy as np
 
 from tango_beam.arrays import Float64, Int64
 from tango_beam.evaluation.curves import Scored, cascade_curve, cheapest
-from tango_beam.evaluation.metrics import Metric, tally
+from tango_beam.evaluation.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def score_splits(scored: Scored, metric: Metric, share: float, *, splits: int, s
         threshold = choose_threshold(scored.take(choosing), metric, share)
         other = scored.take(scoring)
         answers, share_escalated = other.routed(threshold)
-        score = float(metric(tally(other.targets, answers, other.labels)))
+        score = metric(answers, other.targets)
         outcomes.append((threshold, share_escalated, score, other.reference(metric)))
     thresholds, escalated, scores, references = np.array(outcomes, float).reshape(-1, 4).T
     return Splits(thresholds, escalated, scores, references, share)

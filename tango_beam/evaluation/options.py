@@ -17,12 +17,26 @@ _writing = partial(option, group="writing")
 class EvaluateOptions(TierOptions, InputOptions):
     """What `pipelines.evaluate` can be told; a threshold is marked on the curve of all."""
 
-    label_column: str = option("the right label, as the cascade names it", "label", group="reading")
-    metric: Literal["accuracy", "f1", "macro_f1", "mcc"] = _measuring(
-        "what the curves are of; mcc is Matthews correlation", "accuracy"
+    label_column: str = option(
+        "the right label, as the cascade names it; multi_label: a list of them, or a JSON array; "
+        "score: a number; span: the text that is right, or a list of those that are",
+        "label",
+        group="reading",
+    )
+    metric: (
+        Literal["accuracy", "f1", "micro_f1", "macro_f1", "mcc", "exact_sets", "exact_match"] | None
+    ) = _measuring(
+        "what the curves are of (default: accuracy; multi_label: micro_f1; span: f1; score: always "
+        "the share of rows in the right bucket); mcc is Matthews correlation",
+        None,
     )
     positive: str | None = _measuring(
         "label that f1 is of (default: the second of two)", None, metavar="LABEL"
+    )
+    choose_cuts: bool = _measuring(
+        "multi_label: choose each label's cut on a random half of the rows, for the last tier's "
+        "highest F1; the report is of the other half",
+        False,
     )
     repeats: int = _measuring("how often each cost is timed; the median counts", 3)
     splits: int = _measuring(

@@ -7,11 +7,18 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from tango_beam.answers.task import MULTI_LABEL, SCORE, SPAN
 from tango_beam.evaluation import curves, tables
 from tango_beam.evaluation.figures import COLOURS
 from tango_beam.evaluation.report import Report
 from tango_beam.evaluation.tables import TextTable, percent, times
 
+# What the figure of errors calls false.
+_FALSE = {
+    MULTI_LABEL: " False is any other set of labels.",
+    SCORE: " False is another bucket.",
+    SPAN: " False is no exact match.",
+}
 _ID = re.compile(r'\bid="([^"]+)"')
 
 
@@ -30,7 +37,7 @@ def render(report: Report, drawings: dict[str, str]) -> str:
     return template.substitute(
         title=escape(f"How good, how fast: {report.cascade.name or 'cascade'}"),
         subtitle=escape(
-            f"{source.rows:,} labelled rows, {len(source.labels)} labels, "
+            f"{source.rows:,} labelled rows, {_answers(report)}, "
             f"{len(report.cascade.tiers)} tiers. Speedups are this machine's: "
             f"{report.machine.processor}, {report.machine.cores} cores, "
             f"{report.machine.precision}."
@@ -39,7 +46,7 @@ def render(report: Report, drawings: dict[str, str]) -> str:
         dark=_theme(1),
         summary=_paragraphs(_summary(report)),
         scores=_table(tables.scores(report)),
-        speedups=_table(tables.speedups(report)),
+        speedups="\n".join(map(_table, (*tables.by_kind(report), tables.speedups(report)))),
         figures="\n".join(_figure(name, svg, *captions[name]) for name, svg in drawings.items()),
         more="\n".join(
             _table(table)
@@ -93,6 +100,16 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
+def _answers(report: Report) -> str:
+    """What is answered, and by how many of what."""
+    count, several = len(report.input.labels), report.cascade.task == MULTI_LABEL
+    if report.cascade.task == SPAN:
+        return "spans of a context"
+    if report.cascade.task == SCORE:
+        return f"scores in {count} buckets"
+    return f"{count} labels{', any number of them a row' * several}"
+
+
 def _captions(report: Report) -> dict[str, tuple[str, str]]:
     """Title and caption of each figure."""
     last, shown = report.last, report.metric.shown
@@ -117,7 +134,7 @@ def _captions(report: Report) -> dict[str, tuple[str, str]]:
             "As in the paper's Figure 4: rows on which the first tier is false and the later ones "
             "true (F-T), true and false (T-F), and both false, in each tenth of the rows by "
             "first-tier confidence. A deeper colour is a larger share of the tenth. Equal "
-            "confidences stay together.",
+            "confidences stay together." + _FALSE.get(report.cascade.task, ""),
         ),
         "costs": (
             "Cost of escalated rows, own batch sizes",

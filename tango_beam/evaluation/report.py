@@ -28,17 +28,22 @@ class Tier(JsonRecord):
 
 @dataclass(frozen=True)
 class Cascade(JsonRecord):
-    """What was evaluated."""
+    """What was evaluated: `task` is the kind of answer, `cuts` are those of labels or a score."""
 
     name: str
+    task: str
     labels: tuple[str, ...]
+    cuts: tuple[float, ...]
     scoring_fingerprint: str
     tiers: tuple[Tier, ...]
 
 
 @dataclass(frozen=True)
 class Rows(JsonRecord):
-    """What was read: columns by option, and how many rows bear each label."""
+    """What was read: columns by option, and how many rows bear each label.
+
+    In place of labels stand the buckets of a score, and whether a question has an answer.
+    """
 
     files: tuple[str, ...]
     columns: dict[str, str]
@@ -57,15 +62,45 @@ class MetricName(JsonRecord):
 
 @dataclass(frozen=True)
 class Score(JsonRecord):
-    """Every metric of a tier alone or of the cascade, and how many times as fast it is."""
+    """Every metric of a tier alone or of the cascade, and how many times as fast it is.
+
+    `metrics` are by name, as `--metric` has it; `by_label` is F1, of several labels a row.
+    """
 
     what: str
-    accuracy: float
-    f1: float | None
-    macro_f1: float
-    mcc: float
+    metrics: dict[str, float]
+    by_label: dict[str, float]
     escalated: float | None
     speedup: BySize
+
+
+@dataclass(frozen=True)
+class ChosenCut(JsonRecord):
+    """A label's cut before and after, and its F1 with each on the rows that did not choose it."""
+
+    before: float
+    cut: float
+    f1_before: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ChosenCuts(JsonRecord):
+    """Cuts chosen on other rows than those of the report, and the last tier with and without them.
+
+    Attributes:
+      rows: on which they were chosen.
+      labels: each label's.
+      before: every metric with the cuts before.
+      after: every metric with these.
+      option: what to give to any command to use them.
+    """
+
+    rows: int
+    labels: dict[str, ChosenCut]
+    before: dict[str, float]
+    after: dict[str, float]
+    option: str
 
 
 @dataclass(frozen=True)
@@ -178,6 +213,7 @@ class Report(JsonRecord):
       against_random: the curve beside random routing.
       corrections: errors that escalation corrects and introduces.
       costs: by batch size.
+      cuts: those that were chosen; None where none were to be.
     """
 
     command: str
@@ -194,6 +230,7 @@ class Report(JsonRecord):
     against_random: AgainstRandom
     corrections: ByConfidence
     costs: dict[str, SizeCosts]
+    cuts: ChosenCuts | None
 
     @property
     def last(self) -> str:

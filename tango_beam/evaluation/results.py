@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from tango_beam.arrays import Float64, Int64
+from tango_beam import answer_metrics
+from tango_beam.answers.task import MULTI_LABEL, SCORE, SPAN
+from tango_beam.arrays import Bool, Float64
 from tango_beam.config import CascadeConfig
 from tango_beam.evaluation import corrections, curves, heldout, metrics, report
 from tango_beam.evaluation.answers import Answered
@@ -14,7 +17,15 @@ from tango_beam.evaluation.costs import Costs
 from tango_beam.evaluation.curves import Curve, Scored
 from tango_beam.evaluation.metrics import Metric
 from tango_beam.evaluation.options import EvaluateOptions
-from tango_beam.evaluation.report import AtThreshold, BySize, HeldOut, Report, Score, SpeedupAt
+from tango_beam.evaluation.report import (
+    AtThreshold,
+    BySize,
+    ChosenCuts,
+    HeldOut,
+    Report,
+    Score,
+    SpeedupAt,
+)
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.machine import Facts
 from tango_beam.models.protocol import describe
@@ -31,6 +42,7 @@ def make_report(
     metric: Metric,
     answered: Answered,
     costs: Mapping[str, Costs],
+    cuts: ChosenCuts | None,
     *,
     command: str,
     machine: Facts,
@@ -44,6 +56,7 @@ def make_report(
       metric: what the curves are of.
       answered: the rows, answered by all tiers.
       costs: by batch size.
+      cuts: those that were chosen; None where none were to be.
       command: the command line.
       machine: on which the tiers were timed.
     """
@@ -55,12 +68,12 @@ def make_report(
     return Report(
         command=command,
         cascade=_cascade(cascade, answered, machine.precision),
-        input=_rows(options, cascade, texts),
+        input=_rows(options, cascade, texts, scored),
         metric=_metric(metric, cascade.labels),
         seed=seed,
         repeats=options.repeats,
         machine=machine,
-        scores=tuple(_scores(answered, costs, metric.positive, threshold)),
+        scores=tuple(_scores(answered, costs, metric, cascade.labels, threshold)),
         speedup_at=tuple(
             _speedup_at(scored, curve, metric, costs, share, splits=options.splits, seed=seed)
             for share in SHARES
@@ -68,8 +81,9 @@ def make_report(
         reference=scored.reference(metric),
         curve=beside_baselines,
         against_random=gains,
-        corrections=_corrections(scored),
+        corrections=_corrections(scored, metric.kind),
         costs={size: _costs(cost) for size, cost in costs.items()},
+        cuts=cuts,
     )
 
 
@@ -85,12 +99,15 @@ def _cascade(cascade: CascadeConfig, answered: Answered, precision: str) -> repo
             confidence=tier.confidence,
             batch_rows=tier.batch_rows,
             takes_tokens=stage.takes_tokens,
-            mean_tokens=float(stage.tokens.lengths.mean()),
+            mean_tokens=float(stage.tokens.lengths.sum() / stage.tokens.rows),
         )
         for tier, stage in zip(cascade.tiers, answered.stages, strict=True)
     ]
     fingerprint = cascade.scoring_fingerprint(precision)
-    return report.Cascade(cascade.name, cascade.labels, fingerprint, tuple(tiers))
+    task = cascade.task
+    return report.Cascade(
+        cascade.name, task.kind, cascade.labels, task.cuts, fingerprint, tuple(tiers)
+    )
 
 
 def _metric(metric: Metric, labels: tuple[str, ...]) -> report.MetricName:
@@ -98,12 +115,26 @@ def _metric(metric: Metric, labels: tuple[str, ...]) -> report.MetricName:
     return report.MetricName(metric.name, metrics.NAMES[metric.name], positive)
 
 
-def _rows(options: EvaluateOptions, cascade: CascadeConfig, texts: LabelledTexts) -> report.Rows:
+def _rows(
+    options: EvaluateOptions, cascade: CascadeConfig, texts: LabelledTexts, scored: Scored
+) -> report.Rows:
     """What was read, and how many rows bear each label."""
-    counts = np.bincount(texts.targets, minlength=len(cascade.labels)).tolist()
     named = ("text_column", "text_pair_column", "label_column")
     columns = {f"--{name}": getattr(options, name) for name in named if getattr(options, name)}
-    labels = dict(zip(cascade.labels, counts, strict=True))
+    kind, targets = cascade.task.kind, scored.targets
+    names: Sequence[str] = cascade.labels
+    if kind == MULTI_LABEL:
+        counts = targets.sum(axis=0)
+    elif kind == SCORE:
+        names = [f"bucket {number}" for number in range(len(cascade.task.cuts) + 1)]
+        counts = np.bincount(targets[:, 1].astype(np.int64), minlength=len(names))
+    elif kind == SPAN:
+        names = ("with an answer", "without")
+        given = sum(any(answers) for answers in texts.targets)
+        counts = np.array([given, len(texts) - given])
+    else:
+        counts = np.bincount(targets, minlength=len(names))
+    labels = dict(zip(names, counts.tolist(), strict=True))
     return report.Rows(options.input, columns, len(texts), labels)
 
 
@@ -136,40 +167,60 @@ def _beside_baselines(
 
 
 def _scores(
-    answered: Answered, costs: Mapping[str, Costs], positive: int | None, threshold: float | None
+    answered: Answered,
+    costs: Mapping[str, Costs],
+    metric: Metric,
+    labels: tuple[str, ...],
+    threshold: float | None,
 ) -> list[Score]:
     """Every metric of each tier alone, and of the cascade at its own threshold."""
-    scored, last = answered.scored, len(answered.tiers.answers)
+    scored, last = answered.scored, len(answered.tiers)
+
+    def score(what: str, answers: npt.NDArray, escalated: float | None, speedup: BySize) -> Score:
+        found = metrics.every(metric, answers, scored.targets)
+        by_label = _by_label(labels, answers, scored.targets) if metric.kind == MULTI_LABEL else {}
+        return Score(what, found, by_label, escalated, speedup)
+
     scores = []
-    for number, answers in enumerate(answered.tiers.answers, start=1):
+    for number, answers in enumerate(answered.tiers, start=1):
         alone: BySize = dict.fromkeys(costs, 1.0 if number == last else None)
         alone = _speedups(costs, 0.0) if number == 1 else alone
-        scores.append(_score(f"tier {number} alone", scored, answers, positive, None, alone))
+        scores.append(score(f"tier {number} alone", answers, None, alone))
     if threshold is not None:
         answers, escalated = scored.routed(threshold)
         what, speedups = f"cascade, threshold {threshold:.4f}", _speedups(costs, escalated)
-        scores.append(_score(what, scored, answers, positive, escalated, speedups))
+        scores.append(score(what, answers, escalated, speedups))
     return scores
 
 
-def _score(
-    what: str,
-    scored: Scored,
-    answers: Int64,
-    positive: int | None,
-    escalated: float | None,
-    speedup: BySize,
-) -> Score:
-    tallies = metrics.tally(scored.targets, answers, scored.labels)
-    return Score(
-        what=what,
-        accuracy=float(metrics.accuracy(tallies)),
-        f1=None if positive is None else float(metrics.f1(tallies, positive)),
-        macro_f1=float(metrics.macro_f1(tallies)),
-        mcc=float(metrics.mcc(tallies)),
-        escalated=escalated,
-        speedup=speedup,
-    )
+def _by_label(labels: tuple[str, ...], answers: Bool, targets: Bool) -> dict[str, float]:
+    scores = answer_metrics.f1_by_label(answers, targets)
+    return dict(zip(labels, scores.tolist(), strict=True))
+
+
+def chosen_cuts(
+    labels: tuple[str, ...],
+    cuts: tuple[Sequence[float], Sequence[float]],
+    answers: tuple[Bool, Bool],
+    targets: Bool,
+    *,
+    rows: int,
+) -> ChosenCuts:
+    """What chosen cuts change for the last tier.
+
+    Args:
+      labels: the cascade's.
+      cuts: before and after.
+      answers: with each, shape [rows, labels], of rows that did not choose them.
+      targets: which labels these rows bear, shape [rows, labels].
+      rows: on how many others they were chosen.
+    """
+    metric = Metric(MULTI_LABEL, "micro_f1", len(labels))
+    f1s = (answer_metrics.f1_by_label(one, targets).tolist() for one in answers)
+    before, after = (metrics.every(metric, one, targets) for one in answers)
+    option = f"--cuts {','.join(f'{cut:g}' for cut in cuts[1])}"
+    each = map(report.ChosenCut, *cuts, *f1s)
+    return ChosenCuts(rows, dict(zip(labels, each, strict=True)), before, after, option)
 
 
 def _speedups(costs: Mapping[str, Costs], share: float) -> BySize:
@@ -241,8 +292,8 @@ def _share_above(scores: Float64, random: Float64) -> float | None:
     return float(inner.mean()) if len(inner) else None
 
 
-def _corrections(scored: Scored) -> report.ByConfidence:
-    tenths = corrections.by_quantile(scored)
+def _corrections(scored: Scored, kind: str) -> report.ByConfidence:
+    tenths = corrections.by_quantile(scored, kind)
     counts = zip(corrections.KINDS, tenths.counts.tolist(), strict=True)
     return report.ByConfidence(tenths.edges.tolist(), tenths.rows.tolist(), **dict(counts))
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 
 from rich.table import Table
 
-from tango_beam.evaluation import metrics
+from tango_beam.answers.task import LABELS
 from tango_beam.evaluation.curves import evenly
-from tango_beam.evaluation.report import AtThreshold, BySize, Report
+from tango_beam.evaluation.metrics import NAMES
+from tango_beam.evaluation.report import AtThreshold, BySize, ChosenCuts, Report
 
 BATCHES = {"batch_1": "batch size 1", "own_batch": "own batch sizes"}
 _SPEEDUPS = tuple(f"speedup, {name}" for name in BATCHES.values())
@@ -39,12 +40,12 @@ class TextTable:
 def scores(report: Report) -> TextTable:
     """Every metric of each tier alone and of the cascade."""
     positive = report.metric.positive
-    kinds = ["accuracy", *(["f1"] if positive else []), "macro_f1", "mcc"]
-    heads = [f"F1 ({positive})" if kind == "f1" else metrics.NAMES[kind] for kind in kinds]
+    kinds = list(report.scores[0].metrics)
+    heads = [f"F1 ({positive})" if positive and kind == "f1" else NAMES[kind] for kind in kinds]
     rows = [
         (
             row.what,
-            *(number(getattr(row, kind)) for kind in kinds),
+            *map(number, row.metrics.values()),
             percent(row.escalated),
             *_times(row.speedup),
         )
@@ -52,6 +53,42 @@ def scores(report: Report) -> TextTable:
     ]
     head = ("", *heads, "escalated", *_SPEEDUPS)
     return TextTable("scores", f"Scores on {report.input.rows:,} rows", head, rows)
+
+
+def by_label(report: Report) -> TextTable:
+    """F1 of each label, where a row may have several."""
+    head = ("", "rows", *(score.what for score in report.scores))
+    rows = [
+        (label, f"{count:,}", *(number(score.by_label[label]) for score in report.scores))
+        for label, count in report.input.labels.items()
+    ]
+    return TextTable("by_label", "F1 by label", head, rows)
+
+
+def cuts(chosen: ChosenCuts) -> TextTable:
+    """The cuts that were chosen, and F1 with and without them."""
+    rows = [
+        (label, *map(number, (one.before, one.cut, one.f1_before, one.f1)))
+        for label, one in chosen.labels.items()
+    ]
+    rows += [
+        (NAMES[name], "", "", number(value), number(chosen.after[name]))
+        for name, value in chosen.before.items()
+    ]
+    note = (
+        f"Chosen on {chosen.rows:,} other rows, each for the highest F1 of the last tier; all "
+        f"figures here are of rows that did not choose. To use them, give {chosen.option} to any "
+        "command, or write them as cuts into the task of cascade.json. Thresholds and promises "
+        "belong to the cuts: calibrate again."
+    )
+    head = ("", "cut before", "cut", "F1 before", "F1")
+    return TextTable("cuts", "Chosen cuts, last tier", head, rows, note)
+
+
+def by_kind(report: Report) -> list[TextTable]:
+    """Tables that some kinds of answer have, or some options ask for."""
+    labels = [by_label(report)] if report.scores[0].by_label else []
+    return labels + ([cuts(report.cuts)] if report.cuts else [])
 
 
 def speedups(report: Report) -> TextTable:
@@ -152,9 +189,12 @@ def costs(report: Report) -> TextTable:
 def machine(report: Report) -> TextTable:
     """What was evaluated, and on what."""
     facts, source = report.machine, report.input
+    answers = ", ".join(f"{label} {count:,}" for label, count in source.labels.items())
+    task, stated = report.cascade.task, ", ".join(f"{cut:g}" for cut in report.cascade.cuts)
     rows = [
         ("rows", f"{source.rows:,} of {', '.join(source.files)}"),
-        ("labels", ", ".join(f"{label} {count:,}" for label, count in source.labels.items())),
+        ("labels" if task == LABELS else task, answers),
+        *([("cuts", stated)] if stated else []),
     ]
     for place, tier in enumerate(report.cascade.tiers, start=1):
         tokens = ", takes over tokens" if tier.takes_tokens else ""
@@ -199,7 +239,8 @@ def _times(speedup: BySize) -> Iterator[str]:
 
 def terminal_tables(report: Report) -> list[Table]:
     """The tables at the end of a run."""
-    return [_rich(scores(report)), _rich(speedups(report))]
+    chosen = [cuts(report.cuts)] if report.cuts else []
+    return [_rich(table) for table in (scores(report), *chosen, speedups(report))]
 
 
 def _rich(table: TextTable) -> Table:
@@ -208,4 +249,6 @@ def _rich(table: TextTable) -> Table:
         shown.add_column(name, justify="right" if place else "left")
     for row in table.rows:
         shown.add_row(*row)
+    if table.name == "cuts":
+        shown.caption, shown.caption_justify = table.note, "left"
     return shown

@@ -1,4 +1,4 @@
-"""What a column of labels holds, by kind of answer: a label a row, several of them, a score."""
+"""What a column of labels holds, by kind: a label a row, several, a score, texts of answers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
 
@@ -40,7 +41,8 @@ def kind_of_column(column: pa.DataType, name: str) -> str:
 
 def stored_as(column: pa.DataType, kind: str) -> pa.DataType:
     """The type of what `checked` gives."""
-    return {MULTI_LABEL: pa.list_(pa.string()), SCORE: pa.float32()}.get(kind, column)
+    lists = pa.list_(pa.string())
+    return {MULTI_LABEL: lists, SCORE: pa.float32(), SPAN: lists}.get(kind, column)
 
 
 def checked(
@@ -51,7 +53,8 @@ def checked(
     Args:
       column: some rows of it.
       kind: `labels` (as they are), `multi_label` (lists, or texts that are JSON arrays), `score`
-        (numbers, or texts that are some).
+        (numbers, or texts that are some), `span` (lists of the answers that count as right, or the
+        one that does).
       labels: of `multi_label`, those that there may be; None for any.
       refusal: makes the error for a row here, of what was expected and what was found.
 
@@ -64,6 +67,8 @@ def checked(
         raise refusal(int(nulls[0]), "no nulls", "one")
     if kind == SCORE:
         return _scores(column, refusal)
+    if kind == SPAN:
+        return _answers(column, refusal)
     return _lists(column, labels, refusal) if kind == MULTI_LABEL else column
 
 
@@ -88,6 +93,14 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return np.nan
+
+
+def _answers(column: pa.Array, refusal: Refusal) -> pa.Array:
+    if _is(column.type, _TEXTS):
+        return pa.array([[text] for text in column.to_pylist()], pa.list_(pa.string()))
+    if not _is(column.type, _LISTS):
+        raise refusal(0, "answers (a column of texts, or of lists of texts)", str(column.type))
+    return _lists(column, None, refusal)
 
 
 def _lists(column: pa.Array, labels: Sequence[str] | None, refusal: Refusal) -> pa.Array:
@@ -150,6 +163,13 @@ def sets_of(lists: pa.Array, labels: Sequence[str]) -> Float32:
     borne = [index[label] for label in lists.flatten().to_pylist()]
     sets[lists.value_parent_indices().to_numpy(), borne] = 1
     return sets
+
+
+def answers_of(lists: pa.Array) -> npt.NDArray:
+    """The answers that count as right for each row: tuples of strings, shape [rows]."""
+    answers = np.empty(len(lists), object)
+    answers[:] = [tuple(row) for row in lists.to_pylist()]
+    return answers
 
 
 def _is(column: pa.DataType, kinds: Sequence[Callable[[pa.DataType], bool]]) -> bool:

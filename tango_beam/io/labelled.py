@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import record_columns
-from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE
+from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.arrays import Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, label_columns, sample
@@ -27,8 +27,8 @@ class LabelledTexts:
       pairs: the second texts, or None.
       targets: of `labels`, index into them, int64, shape [rows]; of `multi_label`, which of them
         a row bears, 0 or 1, float32, shape [rows, labels]; of `score`, the scores, float32, shape
-        [rows, 1].
-      labels: the labels' names; of `score`, the column's.
+        [rows, 1]; of `span`, tuples of the texts that count as right, shape [rows].
+      labels: the labels' names; of `score` and `span`, the column's.
       kind: one of `answers.task.KINDS`.
       groups: number of each row's value in the column that rows are grouped by, int64, shape
         [rows]; None where none was asked for.
@@ -73,7 +73,7 @@ def read_labelled(
       patterns: paths, globs and folders, on any fsspec URL.
       text_columns: one column, or two for pairs.
       label_column: labels, or lists of them, as `kind` says; integers and other values are
-        compared by how they are written. Or scores: numbers.
+        compared by how they are written. Or scores: numbers. Or answers: texts, or lists of them.
       labels: the labels that there may be, in order; those that there are, sorted, by default.
       kind: one of `answers.task.KINDS`; None for the one that the column's type states.
       group_column: rows of one value in it get the same number in `groups`.
@@ -131,6 +131,8 @@ def _targets(
     """What `LabelledTexts.targets` holds, and the labels' names."""
     if kind == SCORE:
         return column.to_numpy()[:, None], tuple(labels or ())
+    if kind == SPAN:
+        return label_columns.answers_of(column.combine_chunks()), ()
     if kind == MULTI_LABEL:
         lists = column.combine_chunks()
         known = tuple(sorted(set(lists.flatten().to_pylist())) if labels is None else labels)
