@@ -24,7 +24,7 @@ class Clock:
 class FakeModel:
     """Takes a second a token to score and a tenth of one to tokenize; a text is its length."""
 
-    device, threads, labels = "cpu", 1, ("a",)
+    device, threads, labels, width = "cpu", 1, ("a",), 1
 
     def __init__(self, clock, seconds):
         self.clock, self.seconds, self.seen = clock, seconds, 0
@@ -41,7 +41,10 @@ class FakeModel:
     def forward(self, tokens, rows):
         self.clock.now += self.seconds * tokens.lengths[rows].sum()
         self.seen += len(rows)
-        return rows
+        return rows[:, None]
+
+    def gathered(self, found, tokens):
+        return found
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def cascade(clock, *, takes_tokens, reached=None):
     stages = [
         Stage(
             model,
-            lambda outputs, labels: outputs,
+            lambda outputs, labels, contexts: outputs,
             4,
             model.tokenize(texts.texts),
             takes_tokens and number > 0,

@@ -212,6 +212,6 @@ def test_the_figures_are_files_too_and_their_numbers_are_in_the_json(report):
     found = json.loads((report / "report.json").read_text())
     page = (report / "report.html").read_text()
     for row in found["scores"]:
-        assert f"<td>{row['accuracy']:.4f}</td>" in page
+        assert f"<td>{row['metrics']['accuracy']:.4f}</td>" in page
     for entry in found["speedup_at"]:
         assert f"<td>{entry['held_out']['speedup']['own_batch']:.2f} x</td>" in page
