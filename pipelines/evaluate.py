@@ -19,6 +19,10 @@ and 98 % of the last tier's score; which errors escalation corrects and which it
       --text_column question --text_pair_column sentence --metric mcc
   python -m pipelines.evaluate --first_tier models/small --second_tier models/large \\
       --input 'test/*.parquet' --output evaluation --metric f1 --positive paraphrase
+  python -m pipelines.evaluate --cascade reader --input squad.parquet --output evaluation \\
+      --text_column question --text_pair_column context --label_column answers
+  python -m pipelines.evaluate --cascade topics --input posts.jsonl --output evaluation \\
+      --label_column topics --choose_cuts
 
 Every row is scored by every tier, and the tiers are timed several times: it takes about ten times
 as long as the last tier alone. Times are those of this machine, as busy as it is now.
@@ -59,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     for table in tables.terminal_tables(report):
         terminal.show(table)
         print()
+    if report.cuts:
+        print(f"to use the cuts: {report.cuts.option}")
     for path in written:
         print(path)
     return DONE

@@ -249,6 +249,4 @@ def _rich(table: TextTable) -> Table:
         shown.add_column(name, justify="right" if place else "left")
     for row in table.rows:
         shown.add_row(*row)
-    if table.name == "cuts":
-        shown.caption, shown.caption_justify = table.note, "left"
     return shown

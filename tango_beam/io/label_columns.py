@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.arrays import Float32, Int64
@@ -98,6 +99,9 @@ def _number(text: str) -> float:
 def _answers(column: pa.Array, refusal: Refusal) -> pa.Array:
     if _is(column.type, _TEXTS):
         return pa.array([[text] for text in column.to_pylist()], pa.list_(pa.string()))
+    if pa.types.is_struct(column.type) and column.type.get_field_index("text") >= 0:
+        # As the Hugging Face Hub has SQuAD: {"text": [...], "answer_start": [...]}.
+        return _answers(pc.struct_field(column, "text"), refusal)
     if not _is(column.type, _LISTS):
         raise refusal(0, "answers (a column of texts, or of lists of texts)", str(column.type))
     return _lists(column, None, refusal)
