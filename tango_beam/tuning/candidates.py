@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
+from tango_beam.answers import Answers, Decoder, LabelDecoder
 from tango_beam.arrays import Float32, Int64
 from tango_beam.guarantees import bounds
 from tango_beam.models import thread_pool
@@ -107,9 +108,10 @@ class TunedTier:
         return 1 / self.best.rate
 
 
-def compare_answers(ours: Float32, reference: Float32, delta: float) -> Agreement:
-    """How often two sets of logits, shape [rows, labels], give the same answer."""
-    differ = int((ours.argmax(axis=1) != reference.argmax(axis=1)).sum())
+def compare_answers(ours: Answers, reference: Answers, decoder: Decoder, delta: float) -> Agreement:
+    """How often two sets of answers to the same rows agree."""
+    alike = decoder.agrees(ours.columns(), reference.columns())
+    differ = len(ours) - alike.true_count
     return Agreement(len(ours), differ, 1 - bounds.upper(differ, len(ours), delta))
 
 
@@ -135,7 +137,11 @@ def fastest(timings: Sequence[Timing], agreements: dict[str, Agreement], least: 
 
 
 def tune_tier(
-    models: Models, texts: Sequence[pa.Array], options: TuneOptions, most_rows: int
+    models: Models,
+    texts: Sequence[pa.Array],
+    options: TuneOptions,
+    most_rows: int,
+    decoder: Decoder = LabelDecoder(),  # noqa: B008 - frozen
 ) -> TunedTier:
     """Measures every backend and precision at every budget, in turns, and picks the fastest.
 
@@ -146,13 +152,16 @@ def tune_tier(
       texts: the sample, one column or two for pairs; every row is compared with fp32.
       options: rounds, seconds of work, and how often the answers must agree.
       most_rows: that are timed: as many as the job gives a model at a time.
+      decoder: makes answers of the tier's outputs.
     """
     reference = models["torch", "fp32"]
     tokens = reference.tokenize(*texts)
-    tokenizing = seconds_of(lambda: reference.tokenize(*texts)) / len(tokens)
+    tokenizing = seconds_of(lambda: reference.tokenize(*texts)) / tokens.rows
     logits = {kind(*name): logits_of_tokens(model, tokens) for name, model in models.items()}
+    answers = {name: decoder(each, reference.labels, texts[-1]) for name, each in logits.items()}
     agreements = {
-        name: compare_answers(ours, logits["fp32"], options.delta) for name, ours in logits.items()
+        name: compare_answers(ours, answers["fp32"], decoder, options.delta)
+        for name, ours in answers.items()
     }
     timed = _timed_rows(reference, tokens, options.timed_seconds, most_rows)
     slots = thread_pool.slots() if reference.device == "cpu" else 1
@@ -165,8 +174,8 @@ def tune_tier(
         best = fastest(timings, agreements, options.min_agreement)
     share = None
     if best.precision != "int8" and reference.device == "cpu":
-        operations = models[best.backend, best.precision].operations(timed.lengths).mean()
-        share = float(operations) * best.rate / peak_flops(best.precision)
+        operations = models[best.backend, best.precision].operations(timed.lengths).sum()
+        share = float(operations) / timed.rows * best.rate / peak_flops(best.precision)
     return TunedTier(
         best=best,
         timings=timings,
@@ -175,7 +184,7 @@ def tune_tier(
         seconds_tokenizing=tokenizing,
         useful_share=share,
         least=options.min_agreement,
-        timed_rows=len(timed),
+        timed_rows=timed.rows,
     )
 
 
@@ -187,7 +196,7 @@ def _timed_rows(model: Model, tokens: Tokens, seconds: float, most_rows: int) ->
     """
     count = min(_FEWEST_ROWS, most_rows)
     while True:
-        rows = tokens.take(np.arange(count) % len(tokens))
+        rows = tokens.take(np.arange(count) % tokens.rows)
         spent = seconds_of(lambda: logits_of_tokens(model, rows))  # noqa: B023
         if spent >= seconds or count >= most_rows:
             return rows
@@ -228,7 +237,7 @@ def _time_all(
         Timing(
             precision,
             budget,
-            len(tokens) / statistics.median(seconds[(backend, precision), budget, count]),
+            tokens.rows / statistics.median(seconds[(backend, precision), budget, count]),
             _padding(models[backend, precision], tokens.lengths, parts),
             backend,
             count,

@@ -89,8 +89,9 @@ def run(options: TuneOptions) -> Outcome:
     tiers = []
     for number, tier in enumerate(cascade.tiers, start=1):
         logger.info("tier %d: %s", number, tier.source)
-        tiers.append(candidates.tune_tier(_load(tier, device), texts, options, tier.batch_rows))
-    outcome = _outcome(cascade, tiers, len(texts[0]))
+        models, decoder = _load(tier, device), cascade.decoder(tier)
+        tiers.append(candidates.tune_tier(models, texts, options, tier.batch_rows, decoder))
+    outcome = _outcome(cascade, tiers, texts)
     if options.processes and device == "cpu":
         outcome = replace(outcome, workers=_workers(outcome, texts, options.rounds))
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,9 @@ def _load(tier: TierConfig, device: str) -> Models:
     return loaded
 
 
-def _outcome(before: CascadeConfig, measured: list[TunedTier], rows: int) -> Outcome:
+def _outcome(
+    before: CascadeConfig, measured: list[TunedTier], texts: Sequence[pa.Array]
+) -> Outcome:
     """The cascade with the chosen settings, and how fast it is expected to be."""
     kept = ("precision", "batch_tokens", "backend", "threads")
     tiers = [
@@ -147,7 +150,8 @@ def _outcome(before: CascadeConfig, measured: list[TunedTier], rows: int) -> Out
     answered_by = np.ones(len(measured[0].logits), np.int64)
     if len(tiers) > 1:
         thresholds = [tier.threshold for tier in tiers if tier.threshold is not None]
-        answers = before.answers([tuned.logits for tuned in measured])
+        outputs = [tuned.logits for tuned in measured]
+        answers = before.answers(outputs, contexts=texts[-1])
         _, answered_by = answers.cascaded(thresholds, tiers[0].label_threshold)
     cost = 0.0
     for number, (tier, tuned) in enumerate(zip(tiers, measured, strict=True), start=1):
@@ -158,7 +162,7 @@ def _outcome(before: CascadeConfig, measured: list[TunedTier], rows: int) -> Out
     return Outcome(
         cascade=replace(before, tiers=tuple(tiers), certificate=None),
         tiers=measured,
-        rows=rows,
+        rows=len(texts[0]),
         escalated=float((answered_by > 1).mean()),
         rates=(1 / cost, 1 / (measured[-1].seconds + measured[-1].seconds_tokenizing)),
         void=before.certificate is not None,
