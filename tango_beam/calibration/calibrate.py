@@ -101,8 +101,9 @@ def run(options: CalibrateOptions) -> Outcome:
     Raises:
       RefusedError: before any scoring, saying what was expected and what was found.
     """
-    goals = options.goals
     cascade = _cascade(options)
+    options = kinds.with_a_goal(options, cascade)
+    goals = options.goals
     earlier = attempts.open_output(cascade, options.output, options.overwrite)
     corpus = _inspect(options)
     compute = settle(options.device, options.precision)
@@ -121,7 +122,6 @@ def run(options: CalibrateOptions) -> Outcome:
     thresholds = max(one.thresholds for one in each)
     of_label = each[0].label_threshold
     cascade = _with_thresholds(cascade, thresholds, of_label)
-    answers = scored.test.answers(cascade)
     classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
     seen = {one.label for one in classes}
     certificate = Certificate(
@@ -144,7 +144,7 @@ def run(options: CalibrateOptions) -> Outcome:
     )
     certificate = replace(certificate, attempts=(*earlier, certificate.attempt()))
     attempts.write(cascade, certificate, options.output)
-    return Outcome(certificate, _offers(answers, goals.delta, scored.corpus))
+    return Outcome(certificate, _offers(scored.test.answers(cascade), goals.delta, scored.corpus))
 
 
 def _cascade(options: CalibrateOptions) -> CascadeConfig:

@@ -13,6 +13,7 @@ from tango_beam.answers.margins import MarginDecoder
 from tango_beam.answers.span import SpanDecoder
 from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.calibration.goals import Goals
+from tango_beam.calibration.options import DEFAULT_AGREEMENT, CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits, with_temperatures
 from tango_beam.calibration.temperature import fit_margin
 from tango_beam.config import CascadeConfig
@@ -47,6 +48,16 @@ def refuse_goals(cascade: CascadeConfig, goals: Goals) -> None:
                 f"--{name}: expected another goal, such as --agreement, for cascade "
                 f"{cascade.name}, whose answers are of the kind {kind}"
             )
+
+
+def with_a_goal(options: CalibrateOptions, cascade: CascadeConfig) -> CalibrateOptions:
+    """The options with the usual goal where none is given: of several labels, each one's decision.
+
+    Whole sets of twenty labels hardly ever are the same.
+    """
+    if options.states_a_goal or cascade.task.kind != MULTI_LABEL or len(cascade.tiers) > 2:
+        return options
+    return replace(options, class_agreement=DEFAULT_AGREEMENT)
 
 
 def fitted(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:

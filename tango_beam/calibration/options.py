@@ -12,7 +12,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.options import CascadeOptions, InputOptions, refuse_outside
 
 DEFAULT_AGREEMENT = 0.99
-_GOALS = f"goals (one; default: --agreement {DEFAULT_AGREEMENT})"
+_GOALS = f"goals (one; default: --agreement {DEFAULT_AGREEMENT}, of several labels each one's)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +110,20 @@ class CalibrateOptions(CascadeOptions, InputOptions):
         Raises:
           RefusedError: a share outside 0 to 1, or goals that exclude each other.
         """
-        of_filter = {"recall", "precision", "label"}
-        names = {field.name for field in fields(Goals)} - of_filter
-        given = {name: getattr(self, name) for name in names} | self._of_filter()
-        if all(value is None for name, value in given.items() if name != "delta"):
+        given = self._given()
+        if not self.states_a_goal:
             given["agreement"] = DEFAULT_AGREEMENT
-        return Goals(**given)
+        return Goals(**given, delta=self.delta)
+
+    @property
+    def states_a_goal(self) -> bool:
+        """Whether any goal was given."""
+        return any(value is not None for value in self._given().values())
+
+    def _given(self) -> dict[str, Any]:
+        other = {"recall", "precision", "label", "delta"}
+        names = {field.name for field in fields(Goals)} - other
+        return {name: getattr(self, name) for name in names} | self._of_filter()
 
     def _of_filter(self) -> dict[str, Any]:
         """Recall, precision and label of a filter."""

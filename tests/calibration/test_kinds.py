@@ -1,6 +1,7 @@
 """Calibration of several labels and of scores: fits, promises by label and by bucket, filters."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -11,6 +12,8 @@ from transformers import BertForQuestionAnswering
 
 from pipelines import calibrate, classify
 from tango_beam.answers import Task, span_text
+from tango_beam.calibration import kinds
+from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.temperature import fit_margin
 from tango_beam.command_line import DONE
 from tango_beam.config import CascadeConfig, TierConfig
@@ -200,6 +203,17 @@ def test_a_goal_of_another_kind_is_refused(request, questions, tmp_path, kind, g
     pair = PAIR if kind == "spans" else ()
     with pytest.raises(RefusedError, match=f"^{goal}"):
         run(calibrate.main, questions, cascade, tmp_path / "mine", goal, value, *pair, *label)
+
+
+def test_several_labels_are_promised_one_by_one_where_no_goal_is_given():
+    tiers = TierConfig("small", threshold=0.9), TierConfig("large")
+    options = CalibrateOptions(input=("x",), output="y")
+    for task, goals in ((Task("multi_label"), (None, 0.99)), (Task(), (0.99, None))):
+        config = CascadeConfig(tiers, ("a", "b"), task=task)
+        found = kinds.with_a_goal(options, config).goals
+        assert (found.agreement, found.class_agreement) == goals
+        stated = kinds.with_a_goal(replace(options, agreement=0.9), config).goals
+        assert (stated.agreement, stated.class_agreement) == (0.9, None)
 
 
 def test_scores_within_the_tolerance_agree_in_calibration_too():
