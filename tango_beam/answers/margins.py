@@ -113,8 +113,10 @@ class MultiLabelDecoder(MarginDecoder):
         return replace(self, decision=self.labels.index(label))
 
     def keys(self, answers: Mapping[str, pa.Array]) -> pa.Array:
-        """The sets, as strings."""
-        return pc.binary_join(answers["prediction"], _APART)
+        """The sets, as strings; their size tells a label without a name from no label."""
+        sets = answers["prediction"]
+        sizes = pc.list_value_length(sets).cast(pa.string())
+        return pc.binary_join_element_wise(sizes, pc.binary_join(sets, _APART), _APART)
 
 
 @dataclass(frozen=True)
