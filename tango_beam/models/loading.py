@@ -45,7 +45,13 @@ def load(tier: TierConfig, compute: Compute) -> Model:
     device = resolve_device(compute.device)
     compute = Compute(device, resolve_precision(tier.precision or compute.precision, device))
     key = _key(
-        tier, compute.device, compute.precision, tier.backend, tier.batch_tokens, tier.threads
+        tier,
+        compute.device,
+        compute.precision,
+        tier.backend,
+        tier.batch_tokens,
+        tier.threads,
+        tier.stride,
     )
     with _lock:
         if key not in _loaded:

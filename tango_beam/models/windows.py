@@ -92,6 +92,7 @@ class WindowTokenizer:
 
     def __init__(self, tokenizer: TextTokenizer, stride: int | None = None) -> None:
         self.max_length, self.pad_id = tokenizer.max_length, tokenizer.pad_id
+        self.stride = stride
         self._plain = tokenizer.plain()
         special = self._plain.num_special_tokens_to_add(is_pair=True)
         self._question = min(QUESTION_TOKENS, (self.max_length - special) // 4)
@@ -112,7 +113,8 @@ class WindowTokenizer:
         encodings = self._backend.encode_batch(list(zip(asked, contexts.to_pylist(), strict=True)))
         each = [[encoding, *encoding.overflowing] for encoding in encodings]
         counts = np.fromiter(map(len, each), np.int64, len(each))
-        return _laid_out([*chain.from_iterable(each)], np.repeat(np.arange(len(each)), counts), cut)
+        owners = np.repeat(np.arange(len(each)), counts)
+        return _laid_out([*chain.from_iterable(each)], owners, cut, self.stride)
 
     def _shortened(self, questions: pa.Array) -> tuple[list[str], Bool]:
         """Questions cut behind their last token that is read, and which were cut."""
@@ -128,7 +130,7 @@ class WindowTokenizer:
         return texts, cut
 
 
-def _laid_out(windows: Sequence[Encoding], owners: Int64, cut: Bool) -> Windows:
+def _laid_out(windows: Sequence[Encoding], owners: Int64, cut: Bool, stride: int) -> Windows:
     ids = [window.ids for window in windows]
     offsets = np.zeros(len(ids) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=offsets[1:])
@@ -137,6 +139,9 @@ def _laid_out(windows: Sequence[Encoding], owners: Int64, cut: Bool) -> Windows:
     of = [window.sequence_ids for window in windows]
     first = np.array([one.index(_CONTEXT) if _CONTEXT in one else 0 for one in of], np.int64)
     stop = first + np.array([one.count(_CONTEXT) for one in of], np.int64)
+    # A window that another follows is full, and shares its last tokens with it.
+    followed = np.diff(owners, append=-1) == 0
+    fresh = stop - stride * followed
     pairs = chain.from_iterable(chain.from_iterable(window.offsets for window in windows))
     characters = np.fromiter(pairs, np.int32, 2 * count).reshape(-1, 2)
     return Windows(
@@ -147,21 +152,6 @@ def _laid_out(windows: Sequence[Encoding], owners: Int64, cut: Bool) -> Windows:
         of_row=owners,
         first=first,
         stop=stop,
-        fresh=_fresh(owners, first, stop, offsets, characters),
+        fresh=fresh,
         characters=characters,
     )
-
-
-def _fresh(owners: Int64, first: Int64, stop: Int64, offsets: Int64, characters: Int32) -> Int64:
-    """Tokens of each window before which spans begin that stand in no later window.
-
-    A later window begins where the context's token of the same characters stands in this one.
-    """
-    fresh = stop.copy()
-    follows = np.flatnonzero(owners[1:] == owners[:-1])
-    for window in follows:
-        begins = characters[offsets[window + 1] + first[window + 1]]
-        inside = characters[offsets[window] + first[window] : offsets[window] + stop[window]]
-        same = np.flatnonzero((inside == begins).all(axis=1))
-        fresh[window] = first[window] + (same[-1] if len(same) else len(inside))
-    return fresh

@@ -17,7 +17,7 @@ from tango_beam.models.bilstm import BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.models.checkpoints import labels_of, stated_of
 from tests import tiny
-from tests.models.test_against_transformers import checkpoint
+from tests.models.families import checkpoint
 
 TEXTS = ["good", "a very bad film", "the plot is dull", "", "good " * 90, "not very funny"]
 

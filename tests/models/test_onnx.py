@@ -13,7 +13,7 @@ from tango_beam.cascade_directory import load_cascade
 from tango_beam.errors import RefusedError
 from tango_beam.models import onnx
 from tests import jobs, tiny
-from tests.models import test_against_transformers as table
+from tests.models import families
 from tests.models.test_packed import FAMILIES, checkpoint
 
 pytest.importorskip("onnxruntime")
@@ -67,7 +67,7 @@ OTHERS = ["Electra", "MPNet", "ConvBert", "XLNet", "Bart", "DebertaV2", "GPT2", 
     [*((family, 0) for family in OTHERS), *((family, None) for family in OTHERS[-3:])],
 )
 def test_families_that_are_not_packed_answer_as_torch_does(family, pad, tmp_path, rng):
-    table.checkpoint(tmp_path, family, pad=pad)
+    families.checkpoint(tmp_path, family, pad=pad)
     theirs, ours = tiny.load(tmp_path), tiny.load(tmp_path, precision="fp32", backend="onnx")
     given = pa.array(["good [PAD] film </s> </s>", *(tiny.sentence(rng, 40) for _ in range(30))])
     tokens = ours.tokenize(given)
@@ -77,7 +77,7 @@ def test_families_that_are_not_packed_answer_as_torch_does(family, pad, tmp_path
 
 
 def test_an_export_that_fits_one_shape_only_is_refused(tmp_path):
-    table.checkpoint(tmp_path, "BigBird")
+    families.checkpoint(tmp_path, "BigBird")
     with pytest.raises(ValueError, match="expected an export to ONNX that answers as torch does"):
         tiny.load(tmp_path, precision="fp32", backend="onnx")
 

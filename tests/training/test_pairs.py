@@ -13,7 +13,7 @@ from tango_beam.training import distill as distillation
 from tango_beam.training import finetune as finetuning
 from tango_beam.training.options import FinetuneOptions
 from tests import jobs, tiny
-from tests.models.test_against_transformers import checkpoint
+from tests.models.families import checkpoint
 
 ROWS = [
     {"id": n, "pair": {"one": one, "two": two}, "label": ["other", "same"][one == two]}
