@@ -4,6 +4,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import torch
 
 # No hub: what is loaded lies on disk.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,6 +52,15 @@ def job(cascade, tmp_path):
         return classify.main(given), *jobs.read_output(output)
 
     return run
+
+
+@pytest.fixture
+def one_thread():
+    """Torch on one thread: on tiny networks several would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

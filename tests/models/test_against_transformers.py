@@ -3,13 +3,16 @@
 from functools import cache
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from scipy.special import softmax
 from transformers import pipeline
 
+from tango_beam.answers import Task
+from tango_beam.models.checkpoints import stated_of
+from tango_beam.models.logits import logits_of
 from tests import tiny
 from tests.models.families import OTHERS, PACKED, checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEXTS = 200
 SPELT = (
@@ -46,12 +49,13 @@ def answered(theirs, row):
         # BigBird leaves sparse attention for good at the first short text.
         theirs.model.base_model.set_attention_type("block_sparse")
     try:
-        return {one["label"]: one["score"] for one in theirs([row], truncation=True)[0]}
+        found = {one["label"]: one["score"] for one in theirs([row], truncation=True)[0]}
+        return dict(sorted(found.items()))
     except RuntimeError:
         return None
 
 
-def worst(folder, first, second=None):
+def worst(folder, first, second=None, task=Task()):  # noqa: B008 - frozen
     """The largest difference of a score from that of the pipeline, text by text."""
     theirs = pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
     rows = [{"text": a} for a in first]
@@ -62,14 +66,11 @@ def worst(folder, first, second=None):
     kept = [number for number, row in enumerate(expected) if row is not None]
     assert len(kept) >= len(rows) - 3
     first, second = (side and [side[number] for number in kept] for side in (first, second))
-    expected = [expected[number] for number in kept]
+    wanted = np.array([[*expected[number].values()] for number in kept])
     model = tiny.load(folder)
-    tokens = model.tokenize(pa.array(first), None if second is None else pa.array(second))
-    outputs = np.zeros((len(first), 3), np.float32)
-    for rows in model.plan(tokens.lengths):
-        outputs[rows] = model.forward(tokens, rows)
-    scores = softmax(outputs, axis=1)
-    wanted = np.array([[row[label] for label in model.labels] for row in expected])
+    answers = task.decoder(model.labels)(logits_of(model, first, second), model.labels)
+    names = [*expected[kept[0]]]
+    scores = np.stack([answers.scores.field(name).to_numpy() for name in names], axis=1)
     assert np.ptp(wanted, axis=0).max() > 0.05, "the scores say nothing"
     return np.abs(scores - wanted).max()
 
@@ -99,6 +100,22 @@ def test_texts_that_lose_their_beginning(tmp_path, family):
     first = texts(special)[::3]
     assert worst(tmp_path, first) < 1e-4
     assert worst(tmp_path, first, first[::-1]) < 1e-4
+
+
+KINDS = {
+    "multi_label": (Task("multi_label"), {"problem_type": "multi_label_classification"}),
+    "score": (Task("score", (0.0,)), {"problem_type": "regression", "num_labels": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", CASES)
+def test_several_labels_and_scores(tmp_path, family, kind):
+    task, stated = KINDS[kind]
+    first = texts(checkpoint(tmp_path, family, stated=stated))[::4]
+    assert stated_of(str(tmp_path)).kind == kind
+    assert worst(tmp_path, first, task=task) < 1e-4
+    assert worst(tmp_path, first, first[::-1], task) < 1e-4
 
 
 # Networks that look for padding by its id cannot be made without one.

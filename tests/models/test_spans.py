@@ -15,6 +15,8 @@ from tango_beam.models.logits import logits_of
 from tests import tiny
 from tests.models.families import checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LONGEST, QUESTION = 30, 64
 FAMILIES = ["Bert", "DistilBert", "Roberta", "Electra", "MPNet", "Albert"]
 
@@ -125,11 +127,7 @@ def passages(rng, count, most, odd=0.1):
 
 @pytest.fixture
 def chance():
-    """Random choices; on one thread, since several would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield random.Random(7)
-    torch.set_num_threads(threads)
+    return random.Random(7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
