@@ -22,10 +22,11 @@ import zstandard
 
 from tango_beam.run import receipts
 from tango_beam.run.layout import MANIFEST, RECEIPTS
-from tests import forked
+from tests import forked, kinds
 
 CHECKPOINT_BYTES = 60_000
 MOST_KILLS = 5
+DEAD, CHECKPOINTS = 100, 40
 MOST_SECONDS = 600
 WORDS = ("good", "bad", "dull", "fine", "plot", "actor", "scene", "film", "great", "poor")
 
@@ -37,7 +38,7 @@ class Killed:
     Attributes:
       status: exit code of the last process.
       kills: how often it was killed.
-      exact: whether it ended well, with every id once.
+      exact: whether it ended well, with every id once, broken rows among the dead.
       redone: checkpoints that were begun and not committed, after each kill.
       lost_commits: committed checkpoints that were no longer so after a later kill.
     """
@@ -53,14 +54,17 @@ def sentences(rng: np.random.Generator, count: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, rng.integers(3, 20))) for _ in range(count)]
 
 
-def write_inputs(folder: Path, texts: Sequence[str], rows: int) -> int:
-    """Writes `rows` rows into each of four files; returns how many there are."""
+def rows_of(texts: Sequence[str]) -> Callable[[int], bytes]:
+    """The line of each row, by number."""
+    return lambda n: json.dumps({"id": n, "text": texts[n % len(texts)]}).encode()
+
+
+def write_inputs(folder: Path, line: Callable[[int], bytes], rows: int) -> int:
+    """Writes `rows` lines into each of four files; returns how many there are."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def lines(at: int) -> bytes:
-        given = [texts[number % len(texts)] for number in range(at, at + rows)]
-        stored = [json.dumps({"id": at + n, "text": text}) for n, text in enumerate(given)]
-        return "\n".join(stored).encode() + b"\n"
+        return b"".join(line(number) + b"\n" for number in range(at, at + rows))
 
     (folder / "a.jsonl").write_bytes(lines(0))
     (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines(rows)))
@@ -94,7 +98,15 @@ def begun(output: Path) -> tuple[set[int], set[int]]:
 
 
 def one_run(
-    inputs: Path, rows: int, cascade: str, output: Path, when: Callable[[int], Callable[[], bool]]
+    inputs: Path,
+    rows: int,
+    cascade: str,
+    output: Path,
+    when: Callable[[int], Callable[[], bool]],
+    *,
+    dead: int = 0,
+    checkpoint_bytes: int = CHECKPOINT_BYTES,
+    options: Sequence[str] = (),
 ) -> Killed:
     """Kills and resumes a run until it ends.
 
@@ -104,12 +116,15 @@ def one_run(
       cascade: a cascade directory.
       output: of the run.
       when: given how often it was killed, returns what says that it is time for the next kill.
+      dead: every so manieth row is broken, from the first one on; 0 for none.
+      checkpoint_bytes: input that is read, scored and stored at a time.
+      options: of the job.
     """
     shutil.rmtree(output, ignore_errors=True)
     arguments = [
         *("--input", str(inputs), "--output", str(output), "--cascade", cascade),
-        *("--checkpoint_bytes", str(CHECKPOINT_BYTES), "--workers", "1"),
-        *("--precision", "fp32", "--resume"),
+        *("--checkpoint_bytes", str(checkpoint_bytes), "--workers", "1"),
+        *("--precision", "fp32", "--resume", *options),
     ]
     redone: list[int] = []
     lost_commits, before = 0, set()
@@ -119,15 +134,19 @@ def one_run(
         before = committed
         redone.append(len(again))
     ids = ds.dataset(output, format="parquet").to_table(columns=["id"])["id"].to_pylist()
-    read = json.loads((output / MANIFEST).read_text())["rows"]["read"]
-    exact = status == 0 and Counter(ids) == Counter(range(rows)) and read == rows
+    counts = json.loads((output / MANIFEST).read_text())["rows"]
+    broken = {*range(0, rows, dead)} if dead else set()
+    lines = [line for path in (output / "_dead_letters").glob("part-*") for line in path.open("rb")]
+    exact = status == 0 and Counter(ids) == Counter({*range(rows)} - broken)
+    exact = exact and counts["read"] == rows and counts["dead"] == len(lines) == len(broken)
+    exact = exact and counts["accepted"] + counts["escalated"] == len(ids)
     return Killed(status, len(redone), exact, tuple(redone), lost_commits)
 
 
 def killed_at_random(work: Path, cascade: str, runs: int, rows: int, seed: int) -> Iterator[Killed]:
     """Runs that are each killed at up to five random moments."""
     rng = np.random.default_rng(seed)
-    count = write_inputs(work / "in", sentences(rng, 500), rows)
+    count = write_inputs(work / "in", rows_of(sentences(rng, 500)), rows)
 
     def when(kills: int) -> Callable[[], bool]:
         # The first kills come early on purpose: some before anything is written.
@@ -139,9 +158,33 @@ def killed_at_random(work: Path, cascade: str, runs: int, rows: int, seed: int) 
 
 def killed_once(work: Path, cascade: str, rows: int) -> Killed:
     """A run that is killed as soon as a checkpoint is committed."""
-    count = write_inputs(work / "in", sentences(np.random.default_rng(0), 500), rows)
+    line = rows_of(sentences(np.random.default_rng(0), 500))
+    count = write_inputs(work / "in", line, rows)
 
     def when(kills: int) -> Callable[[], bool]:
         return after(MOST_SECONDS) if kills else lambda: bool(begun(work / "out")[0])
 
     return one_run(work / "in", count, cascade, work / "out", when)
+
+
+def killed_twice(work: Path, kind: str, rows: int) -> Killed:
+    """A run over rows of one kind of answer, a hundredth of them broken, killed at each third."""
+    cascade = kinds.cascade(work / kind, kind, tiers=2)
+
+    def line(number: int) -> bytes:
+        return kinds.line(number, kind) if number % DEAD else kinds.broken(number // DEAD, kind)
+
+    inputs, output = work / f"{kind}_in", work / f"{kind}_out"
+    count = write_inputs(inputs, line, rows)
+    size = sum(len(line(number)) for number in range(0, 4 * rows, 97)) * 97
+
+    def when(kills: int) -> Callable[[], bool]:
+        done = (kills + 1) * CHECKPOINTS // 3
+        return after(MOST_SECONDS * 10) if kills == 2 else lambda: len(begun(output)[0]) >= done
+
+    return one_run(
+        *(inputs, count, str(cascade), output, when),
+        dead=DEAD,
+        checkpoint_bytes=size // CHECKPOINTS,
+        options=["--max_dead_fraction", "0.02", *kinds.options(kind)],
+    )

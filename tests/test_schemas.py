@@ -8,6 +8,9 @@ import pyarrow as pa
 import pytest
 
 from tango_beam import record_columns
+from tango_beam.cascade_directory import load_cascade, save_cascade
+from tango_beam.config import CascadeConfig, TierConfig
+from tests import kinds as tasks
 from tests.jobs import SCHEMAS, schema
 
 NAMES = ["cascade", "dead_letter", "input", "manifest", "output", "report"]
@@ -18,6 +21,7 @@ KINDS = {
     pa.int32(): "integer",
     pa.int64(): "integer",
     pa.bool_(): "boolean",
+    pa.list_(pa.string()): "array",
 }
 
 
@@ -41,13 +45,29 @@ def kinds(entry):
     return {found} - {"null"} if isinstance(found, str) else set(found) - {"null"}
 
 
-def test_the_output_schema_has_the_contracts_columns_and_types():
+def test_the_output_schema_has_the_columns_and_types_of_every_kind_of_answer():
     stored = schema("output")
     assert tuple(stored["required"]) == record_columns.ANSWER_NAMES
-    for field in (*record_columns.AnswerShape().fields(), *record_columns.SOURCE_FIELDS):
-        assert kinds(stored["properties"][field.name]) == {KINDS[field.type]}, field.name
-    extra = set(stored["properties"]) - set(record_columns.ANSWER_NAMES)
-    assert extra == {"scores", *(field.name for field in record_columns.SOURCE_FIELDS)}
+    types = {field.name: {KINDS[field.type]} for field in record_columns.SOURCE_FIELDS}
+    for kind, task in tasks.TASKS.items():
+        for field in task.decoder(tasks.LABELS[kind]).shape(tasks.LABELS[kind]).fields():
+            types.setdefault(field.name, set()).add(KINDS[field.type])
+    assert {*stored["properties"]} == {*types, "scores"}
+    for name, found in types.items():
+        assert kinds(stored["properties"][name]) == found, name
+
+
+@pytest.mark.parametrize("kind", tasks.TASKS)
+def test_a_cascade_of_every_kind_fits_its_schema_and_is_read_back(kind, tmp_path):
+    labels, task = tasks.LABELS[kind], tasks.TASKS[kind]
+    more = {"fits": ((2.0, 0.5),) * 3} if kind == "multi_label" else {}
+    tiers = TierConfig(str(tmp_path / "a"), 0.5, stride=8, **more), TierConfig(str(tmp_path / "b"))
+    save_cascade(CascadeConfig(tiers, labels, "made", task=task), tmp_path)
+    stored = json.loads((tmp_path / "cascade.json").read_text())
+    jsonschema.validate(stored, schema("cascade"))
+    read = load_cascade(str(tmp_path))
+    assert (read.task, read.labels, read.tiers[0].fits) == (task, labels, tiers[0].fits)
+    assert read.tiers[0].stride == (8 if kind == "span" else TierConfig("").stride)
 
 
 def test_the_dead_letter_schema_has_the_codes_columns_and_types():

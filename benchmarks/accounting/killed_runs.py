@@ -1,21 +1,30 @@
 """Runs killed at random moments and resumed until done: every id comes out once.
 
     python -m benchmarks.accounting.killed_runs --work WORK --cascade DIR
+    python -m benchmarks.accounting.killed_runs --work WORK --kind span --rows 50000
+
+With a kind of answer, tiny models give it to rows of which one in a hundred is broken, and the run
+is killed twice.
 
 How runs are killed, and what is counted, is in `tests.killing`.
 """
 
+import argparse
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import common
-from tests import killing
+from tests import killing, kinds
 
 
 def main() -> None:
-    parser = common.arguments_without_data("Ids are exact, however often a run is killed.")
+    parser = argparse.ArgumentParser(description="Ids are exact, however often a run is killed.")
+    parser.add_argument("--work", required=True, help="folder for inputs and outputs")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--cascade", help="a cascade directory; small is quick")
+    given.add_argument("--kind", choices=kinds.TASKS, help="of answer")
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--rows", type=int, default=3000, help="in each of four files")
     parser.add_argument("--seed", type=int, default=0)
@@ -23,7 +32,11 @@ def main() -> None:
     common.quiet()
     work = Path(ours.work) / "killed_runs"
     runs = []
-    for run in killing.killed_at_random(work, ours.cascade, ours.runs, ours.rows, ours.seed):
+    if ours.kind:
+        each = iter([killing.killed_twice(work, ours.kind, ours.rows)])
+    else:
+        each = killing.killed_at_random(work, ours.cascade, ours.runs, ours.rows, ours.seed)
+    for run in each:
         runs.append(run)
         print(f"run {len(runs)}: {json.dumps(asdict(run))}", flush=True)
     exact = sum(run.exact for run in runs)

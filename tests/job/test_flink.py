@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 
 from pipelines import classify
 from tango_beam.job import flink as flink_options
-from tests import flink, forked, jobs
+from tests import flink, forked, jobs, kinds
 
 pytestmark = pytest.mark.flink
 
@@ -140,6 +140,23 @@ def test_a_cluster_with_its_own_workers_gives_the_same_rows_and_loads_a_model_on
     loaded = [pair for pair in cluster.logged(pattern) if pair not in before]
     assert len(loaded) == len(set(loaded)) == processes * each, loaded
     assert len({process for process, _ in loaded}) == processes
+
+
+@pytest.mark.parametrize("kind", kinds.TASKS)
+def test_three_tiers_of_every_kind_apart_on_a_cluster(kind, endpoint, cluster, tmp_path):
+    made = kinds.cascade(tmp_path / "cascade", kind)
+    rows = [kinds.line(number, kind) for number in range(600)]
+    rows += [kinds.broken(number, kind) for number in range(600, 605)]
+    path = jobs.write_jsonl(tmp_path / "in.jsonl", rows)
+    options = ["--scores", "--max_dead_fraction", "0.1", *kinds.options(kind)]
+    assert classify.main(arguments(made, path, tmp_path / "local", *options)) == 0
+    options += on_flink(f"localhost:{cluster.port}", "--job_endpoint", endpoint)
+    given = arguments(made, path, tmp_path / "out", *options, "--placement", "apart")
+    driver = forked.classify(given)
+    assert driver.ended(PATIENCE) == 0, driver.err
+    found = jobs.read_output(tmp_path / "out")
+    same(found, jobs.read_output(tmp_path / "local"))
+    assert {row["tier"] for row in found[0]} == {1, 2, 3}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import killing
+from tests import killing, kinds
 
 
 def test_a_run_killed_once_ends_exact(cascade, tmp_path):
@@ -21,3 +21,13 @@ def test_killed_runs_end_exact(cascade, tmp_path):
         assert run.exact
         assert max(run.redone, default=0) <= 1
         assert not run.lost_commits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", kinds.TASKS)
+def test_a_run_of_every_kind_of_answer_killed_twice_ends_exact(kind, tmp_path):
+    run = killing.killed_twice(tmp_path, kind, rows=1000)
+    assert run.exact
+    assert run.kills == 2
+    assert max(run.redone) <= 1
+    assert not run.lost_commits
