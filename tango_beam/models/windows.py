@@ -92,20 +92,19 @@ class WindowTokenizer:
 
     def __init__(self, tokenizer: TextTokenizer, stride: int | None = None) -> None:
         self.max_length, self.pad_id = tokenizer.max_length, tokenizer.pad_id
-        self.stride = stride
+        self.stride = self.max_length // 3 if stride is None else stride
         self._plain = tokenizer.plain()
         special = self._plain.num_special_tokens_to_add(is_pair=True)
         self._question = min(QUESTION_TOKENS, (self.max_length - special) // 4)
-        stride = self.max_length // 3 if stride is None else stride
         room = self.max_length - special - self._question
-        if not 0 <= stride < room or self._question < 1:
+        if not 0 <= self.stride < room or self._question < 1:
             raise ValueError(
                 f"expected a --stride of 0 to {room - 1} tokens in windows of {self.max_length} "
-                f"(--max_length), found {stride}"
+                f"(--max_length), found {self.stride}"
             )
         self._backend = tokenizer.plain()
-        self._backend.enable_truncation(self.max_length, stride=stride, strategy="only_second")
-        self.fingerprint = f"{tokenizer.fingerprint} {stride}"
+        self._backend.enable_truncation(self.max_length, stride=self.stride, strategy="only_second")
+        self.fingerprint = f"{tokenizer.fingerprint} {self.stride}"
 
     def __call__(self, questions: pa.Array, contexts: pa.Array) -> Windows:
         """Windows of string columns without nulls; every row has at least one."""
