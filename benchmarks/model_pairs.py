@@ -49,7 +49,7 @@ def bert_base(folder: Path) -> Path:
 
 def thresholds(cascade: str, texts: Sequence[str], shares: Sequence[float]) -> list[float]:
     """For each share, the first-tier confidence under which that share of the texts lies."""
-    tier = load_cascade(cascade).tiers[0]
-    logits = logits_of(load_tier(tier, Compute()), texts)
-    confidences = np.sort(tier.decoder.confidences(logits))
+    config = load_cascade(cascade)
+    logits = logits_of(load_tier(config.tiers[0], Compute()), texts)
+    confidences = np.sort(config.decoder(config.tiers[0]).confidences(logits))
     return [float(confidences[round(share * len(texts))]) for share in shares]

@@ -52,7 +52,7 @@ def test_the_cascade_keeps_its_bars_on_dev(data):
     config = load_cascade("sst2")
     first, second = (logits_of(load(tier), dev.texts) for tier in config.tiers)
     answers, large = first.argmax(axis=1), second.argmax(axis=1)
-    confidence = config.tiers[0].decoder.confidences(first)
+    confidence = config.decoder(config.tiers[0]).confidences(first)
     escalated = confidence < np.float32(config.threshold)
     final = np.where(escalated, large, answers)
     accuracy = {"second": large, "first": answers, "cascade": final}
@@ -71,7 +71,7 @@ def test_the_threshold_keeps_its_bars_on_sentences_that_nobody_trained_on(data):
     held_out = train.take(holdout.hold_out(train.texts.to_pylist(), 1500, 0).held_out)
     config = load_cascade("sst2")
     first, second = (logits_of(load(tier), held_out.texts) for tier in config.tiers)
-    confidence = config.tiers[0].decoder.confidences(first)
+    confidence = config.decoder(config.tiers[0]).confidences(first)
     escalated = confidence < np.float32(config.threshold)
     final = np.where(escalated, second.argmax(axis=1), first.argmax(axis=1))
     assert (final == second.argmax(axis=1)).mean() >= 0.98

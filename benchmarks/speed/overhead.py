@@ -1,7 +1,9 @@
 """The job against the same work in a bare loop without Beam.
 
     python -m benchmarks.speed.overhead --data DATA --work WORK
+    python -m benchmarks.speed.overhead --data DATA --work WORK --kind span --rows 4000
 
+With a kind of answer, models of random weights give it (see `benchmarks.kind_cascades`).
 Each runs in a process of its own, in turns: two threads that both call torch keep two teams of
 OpenMP threads, more than there are cores, and OpenMP then stops spinning at its barriers, which
 slows a small LSTM by half. A user's job has one such thread, and so has a user's loop.
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from benchmarks import common, unseen_texts
+from benchmarks import common, kind_cascades
 from tango_beam import routing
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.config import Compute
@@ -25,25 +28,26 @@ from tango_beam.resolve import load_tiers
 BAR = 1.08
 
 
-def job(texts: list[str], ours) -> dict:
+def job(rows: pa.Table, ours) -> dict:
     """Seconds of the job, start-up apart."""
-    work = Path(ours.work)
-    path = common.write_parquet(work / "overhead.parquet", texts)
-    common.run_job(path, work, ours.cascade, "--limit", "1000")  # imports, models
-    start_up, _ = common.run_job(path, work, ours.cascade, "--limit", "1")
-    seconds, manifest = common.run_job(path, work, ours.cascade)
+    work, options = Path(ours.work), kind_cascades.options(ours.kind)
+    path = work / "overhead.parquet"
+    pq.write_table(rows, path, row_group_size=100_000)
+    common.run_job(path, work, ours.cascade, "--limit", "1000", *options)  # imports, models
+    start_up, _ = common.run_job(path, work, ours.cascade, "--limit", "1", *options)
+    seconds, manifest = common.run_job(path, work, ours.cascade, *options)
     escalated = manifest["rows"]["escalated"]
     return {"seconds": seconds - start_up, "start_up": start_up, "escalated": escalated}
 
 
-def loop(texts: list[str], ours) -> dict:
+def loop(rows: pa.Table, ours) -> dict:
     """Seconds of the loop, models loaded."""
-    bare_loop(texts[:1000], ours.cascade)
-    seconds, escalated = bare_loop(texts, ours.cascade)
+    bare_loop(rows[:1000], ours.cascade)
+    seconds, escalated = bare_loop(rows, ours.cascade)
     return {"seconds": seconds, "escalated": escalated}
 
 
-def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
+def bare_loop(rows: pa.Table, cascade: str) -> tuple[float, int]:
     """Seconds and escalated rows of the same models, batches and routing in a plain loop.
 
     Windows of the tiers' own size are tokenized, cut into the same micro-batches, scored and
@@ -52,36 +56,51 @@ def bare_loop(texts: list[str], cascade: str) -> tuple[float, int]:
     config = load_cascade(cascade)
     first, second = config.tiers
     small, large = load_tiers(config, Compute())
+    columns = [column.combine_chunks() for column in rows.columns[1:]]
     started = time.perf_counter()
-    escalated, waiting = 0, []
-    for at in range(0, len(texts), first.batch_rows):
-        tokens = small.tokenize(pa.array(texts[at : at + first.batch_rows]))
-        answers = config.decoder(first)(logits_of_tokens(small, tokens), small.labels)
-        rows = np.flatnonzero(routing.is_complex(answers.confidences, config.threshold))
-        escalated += len(rows)
-        waiting.append(tokens.take(rows))
-        if sum(map(len, waiting)) >= second.batch_rows:
-            config.decoder(second)(logits_of_tokens(large, joined(waiting)), large.labels)
-            waiting = []
+    escalated, waiting, held = 0, [], 0
+    for at in range(0, rows.num_rows, first.batch_rows):
+        texts = [column.slice(at, first.batch_rows) for column in columns]
+        tokens = small.tokenize(*texts)
+        answers = answered(config, first, small, tokens, texts)
+        chosen = np.flatnonzero(routing.is_complex(answers.confidences, config.threshold))
+        escalated, held = escalated + len(chosen), held + len(chosen)
+        waiting.append((tokens.take(chosen), [column.take(pa.array(chosen)) for column in texts]))
+        if held >= second.batch_rows:
+            again(config, large, waiting, small.vocabulary)
+            waiting, held = [], 0
     if waiting:
-        config.decoder(second)(logits_of_tokens(large, joined(waiting)), large.labels)
+        again(config, large, waiting, small.vocabulary)
     return time.perf_counter() - started, escalated
 
 
-def joined(waiting: list[Tokens]) -> Tokens:
-    return Tokens.from_arrow(pa.concat_arrays([tokens.to_arrow() for tokens in waiting]))
+def answered(config, tier, model, tokens, texts):
+    return config.decoder(tier)(logits_of_tokens(model, tokens), model.labels, texts[-1])
+
+
+def again(config, large, waiting, vocabulary) -> None:
+    """The second tier's answers; windows of contexts do not travel, as in the job."""
+    texts = [pa.concat_arrays(column) for column in zip(*(row for _, row in waiting), strict=True)]
+    if large.vocabulary == vocabulary and config.task.kind != "span":
+        tokens = Tokens.from_arrow(pa.concat_arrays([part.to_arrow() for part, _ in waiting]))
+    else:
+        tokens = large.tokenize(*texts)
+    answered(config, config.tiers[1], large, tokens, texts)
 
 
 def main() -> None:
     parser = common.arguments("Wall time of the job over that of a bare loop without Beam.")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kind", choices=kind_cascades.KINDS, help="of answer, in place of sst2")
     parser.add_argument("--only", choices=("job", "loop"), help="measure one, print JSON")
     ours = parser.parse_args()
     common.quiet()
     if ours.only:
-        texts = unseen_texts.repeated(unseen_texts.dev(ours.data), ours.rows)
-        print(json.dumps(job(texts, ours) if ours.only == "job" else loop(texts, ours)))
+        rows = kind_cascades.rows(ours.kind or "labels", ours.data, ours.rows)
+        if ours.kind:
+            ours.cascade = kind_cascades.cascade(ours.kind, ours.data, Path(ours.work))
+        print(json.dumps((job if ours.only == "job" else loop)(rows, ours)))
         return
     ratios = []
     for number in range(ours.rounds):

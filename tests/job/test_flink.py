@@ -76,11 +76,14 @@ def same(found, expected):
     jobs.accounted(rows, letters, manifest)
     assert manifest["rows"] == expected[2]["rows"]
 
-    def answers(rows):
-        return {row["id"]: (row["prediction"], row["route"], row["tier"]) for row in rows}
+    def answers(rows, said=lambda answer: answer):
+        return {row["id"]: (said(row["prediction"]), row["route"], row["tier"]) for row in rows}
+
+    def nearly(answer):  # other batches move a score by a rounding
+        return pytest.approx(answer, abs=1e-5) if isinstance(answer, float) else answer
 
     assert len(rows) == len(answers(rows))
-    assert answers(rows) == answers(expected[0])
+    assert answers(rows) == answers(expected[0], nearly)
     assert sorted(letter["error"] for letter in letters) == sorted(
         letter["error"] for letter in expected[1]
     )
