@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tango_beam import record_columns, scoring
+from tango_beam.answers import Task
 from tango_beam.branches import TierRole
 from tango_beam.record_columns import OutputColumns
 from tango_beam.scoring import bisect
@@ -63,6 +64,56 @@ def test_a_text_on_which_the_tokenizer_fails_is_found(model):
     routed = scoring.score(Wrapped(model, tokenize=tokenize), batch, ROLE)
     assert routed.failed.column("id").to_pylist() == [2]
     assert routed.simple.num_rows + routed.complex.num_rows == 2
+
+
+CONTEXTS = ["good film " * 30, "dull", "a bad plot " * 40]
+READER = Task("span").decoder(())
+READS = TierRole(
+    number=1,
+    threshold=0.0,
+    first_threshold=0.0,
+    cascade="0" * 16,
+    columns=OutputColumns(text_columns=("text", "text_pair"), answer=READER.shape(())),
+    decoder=READER,
+)
+
+
+def asked(contexts):
+    return pa.record_batch({"text": ["what"] * len(contexts), "text_pair": contexts})
+
+
+@pytest.fixture
+def reader(tmp_path):
+    return tiny.load(tiny.reader(tmp_path), max_length=40, stride=8)
+
+
+def test_a_row_of_which_one_window_fails_has_no_answer_and_costs_no_other(reader):
+    before = scoring.score(reader, asked(CONTEXTS), READS).simple
+    assert before.num_rows == 3
+
+    def forward(tokens, rows):
+        at = [tokens.of_row[row] == 2 and row == len(tokens) - 1 for row in rows]
+        if any(at):
+            raise RuntimeError("no")
+        return reader.forward(tokens, rows)
+
+    routed = scoring.score(Wrapped(reader, forward=forward), asked(CONTEXTS), READS)
+    assert routed.failed.column("text_pair").to_pylist() == CONTEXTS[2:]
+    assert routed.failed.column(record_columns.ERROR).to_pylist() == ["RuntimeError: no"]
+    assert routed.simple.column("prediction").equals(before.column("prediction")[:2])
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\u200b"])
+def test_a_context_without_a_word_is_dead_or_has_no_answer(reader, empty):
+    routed = scoring.score(reader, asked([CONTEXTS[0], empty]), READS)
+    (error,) = routed.failed.column(record_columns.ERROR).to_pylist()
+    assert "expected a context with a word in it, found none; --no_answer" in error
+    allowed = replace(READS, decoder=Task("span", no_answer=True).decoder(()))
+    routed = scoring.score(reader, asked([CONTEXTS[0], empty]), allowed)
+    assert routed.failed.num_rows == 0
+    last = routed.simple.to_pylist()[-1]
+    assert (last["prediction"], last["answer_start"], last["answer_end"]) == ("", 0, 0)
+    assert last["confidence"] == 1
 
 
 def test_bisect_finds_exactly_the_bad_rows():

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
 from tango_beam.answers import span
+from tango_beam.config import Compute, TierConfig
+from tango_beam.models import loading, span_transformer
 from tango_beam.models.logits import logits_of
 from tests import tiny
 from tests.models.families import checkpoint
@@ -98,6 +100,12 @@ def compare(folder, questions, contexts, max_length=40, stride=8):
     return int((np.bincount(tokens.of_row) > 1).sum())
 
 
+def test_one_checkpoint_may_be_read_with_two_strides(tmp_path):
+    folder = tiny.reader(tmp_path)
+    strides = [tiny.load(folder, max_length=40, stride=stride).windows.stride for stride in (8, 12)]
+    assert strides == [8, 12]
+
+
 # A flag and a family are several characters; the letter and its accent are two.
 ODD = [
     "😀",
@@ -137,6 +145,19 @@ def test_every_family_in_windows_of_every_size(tmp_path, chance, family, max_len
     questions, contexts = passages(chance, 12, 12), passages(chance, 12, 120)
     several = compare(tmp_path, questions, contexts, max_length, stride)
     assert several == 0 if max_length == 384 else several > 4
+
+
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta"])
+def test_padded_windows_give_what_packed_ones_give(tmp_path, chance, family):
+    """On an accelerator, and in training, every family is padded."""
+    checkpoint(tmp_path, family, head="ForQuestionAnswering")
+    tier = TierConfig(str(tmp_path), max_length=40, stride=8)
+    rows = passages(chance, 30, 12), passages(chance, 30, 200)
+    compute = Compute("cpu", "fp32")
+    models = span_transformer.load(tier, compute), loading.load(tier, compute)
+    assert isinstance(models[1], span_transformer.PackedSpanTransformer)
+    padded, packed = (logits_of(model, *rows) for model in models)
+    np.testing.assert_allclose(padded, packed, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["Bert", "MPNet"])
