@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from tango_beam import machine
 from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
@@ -25,11 +26,12 @@ from tango_beam.training.resume import STATE_FILE
 
 
 def output_folder(options: TrainingOptions) -> Path:
-    """Where the tier goes.
+    """Where the tier goes; what a process keeps of torch's kernels is bounded, too.
 
     Raises:
       RefusedError: it cannot be written, or holds more than the state of a training to go on with.
     """
+    machine.bound_kernels()  # batches have many shapes
     return check_local_output(options.output, kept=STATE_FILE if options.resume else "")
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tango_beam import machine
 from tango_beam.errors import RefusedError
 from tango_beam.training.options import TrainingOptions
 
@@ -77,6 +78,7 @@ class State:
         stated = {"fingerprint": self._fingerprint, "reached": json.dumps(reached)}
         save_file(tensors, partial, stated)
         partial.replace(self._path)
+        machine.give_back_memory()
         self._saved = time.monotonic()
 
     @torch.no_grad()
