@@ -24,7 +24,6 @@ from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
@@ -57,12 +56,12 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
-    if stated_of(options.teacher).kind == SPAN:
+    kind = inputs.kind_of_teacher(options.teacher)
+    if kind == SPAN:
         return span_distillation.run(options, command)
     folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
-    task, makes_cascade = _task(options)
-    kind = task.kind
+    task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
@@ -99,10 +98,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     return scores
 
 
-def _task(options: DistillOptions) -> tuple[Task, bool]:
+def _task(options: DistillOptions, kind: str) -> tuple[Task, bool]:
     """The teacher's kind of answer, and whether it makes a cascade."""
-    # One output without a word of what it is: a number.
-    kind = stated_of(options.teacher).kind or SCORE
     if kind == SCORE and not options.cuts and not options.cascade:
         # A score without cuts has no buckets, of which a cascade could be sure.
         return Task(SCORE, (0.0,)), False

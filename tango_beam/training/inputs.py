@@ -117,6 +117,16 @@ def _read(
     )
 
 
+def kind_of_teacher(source: str) -> str:
+    """Which kind of answer a teacher gives; one output without a word of what it is, a score.
+
+    Raises:
+      RefusedError: it is not there, or its configuration cannot be read.
+    """
+    with naming("--teacher", source):
+        return stated_of(source).kind or SCORE
+
+
 def load_teacher(source: str, max_length: int) -> Transformer:
     """A teacher as it will answer in a cascade: in bf16 where that is native.
 
