@@ -19,12 +19,20 @@ CONFIDENCES = hnp.arrays(
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+# A path of three tiers takes five seconds.
+EACH = [
+    pytest.param(case, id=case.name, marks=pytest.mark.slow if "three" in case.name else ())
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", EACH)
 def test_a_promise_is_broken_no_more_often_than_delta(case):
     found = simulated_kinds.simulate(case, 0.1, 100 if case.rows > 10_000 else 250)
     assert found["broken"] <= 0.1 + found["noise"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least"),
     [

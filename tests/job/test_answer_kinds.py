@@ -12,12 +12,18 @@ from tango_beam.command_line import DONE
 from tango_beam.models.logits import logits_of
 from tests import jobs, kinds, tiny
 
-ROWS, DEAD, PREFIX = 500, 5, "t_"
+ROWS, DEAD, PREFIX = 200, 5, "t_"
 OPTIONS = ["--precision", "fp32", "--placement", "apart", "--scores", "--source_columns"]
 OPTIONS += ["--answer_prefix", PREFIX, "--checkpoint_bytes", "30000", "--max_dead_fraction", "0.1"]
 
 
-@pytest.fixture(scope="module", params=kinds.TASKS)
+# One label a row is what every other test of the job is about.
+EACH = [
+    pytest.param(kind, marks=pytest.mark.slow if kind == "labels" else ()) for kind in kinds.TASKS
+]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def kind(request):
     return request.param
 

@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on(server, bucket, cascade, tmp_path):
     assert kept & set(files.glob(f"{name}/out/part-*"))
 
 
-@pytest.mark.parametrize("kind", ["busy", "cut"])
+@pytest.mark.parametrize("kind", [pytest.param("busy", marks=pytest.mark.slow), "cut"])
 def test_failures_that_pass_are_tried_again(server, bucket, cascade, tmp_path, kind):
     files, name = bucket
     put_inputs(files, name, tmp_path, "parquet")
