@@ -53,10 +53,7 @@ def logits_of(
         if now - looked > _LOG_EVERY_SECONDS:
             looked, left = now, (now - started) * (len(first) - done) / done
             logger.info("scored %s of %s texts, about %.0f s left", f"{done:,}", len(first), left)
-    # One output, or what is known of a span, has one order only.
-    if labels is None or len(labels) < 2:
-        return outputs
-    return outputs[:, _order(model, labels)]
+    return outputs if labels is None else in_order(outputs, model, labels)
 
 
 def logits_of_tokens(model: Model, tokens: Tokens) -> Float32:
@@ -85,7 +82,15 @@ def _column(texts: Sequence[str] | pa.Array) -> pa.Array:
     return texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
 
 
-def _order(model: Model, labels: Sequence[str]) -> list[int]:
+def in_order(outputs: Float32, model: Model, labels: Sequence[str]) -> Float32:
+    """A model's outputs with their columns in the order of some labels.
+
+    Raises:
+      ValueError: labels that are not the model's.
+    """
+    # One output, or what is known of a span, has one order only.
+    if len(labels) < 2:
+        return outputs
     if sorted(labels) != sorted(model.labels):
         raise ValueError(f"expected the labels {sorted(labels)}, found {sorted(model.labels)}")
-    return [model.labels.index(label) for label in labels]
+    return outputs[:, [model.labels.index(label) for label in labels]]

@@ -21,6 +21,7 @@ from tango_beam.io import inputs, sample
 from tango_beam.io.labelled import one_array
 from tango_beam.local_output import check_local_output
 from tango_beam.models import loading, thread_pool
+from tango_beam.models.logits import in_order
 from tango_beam.resolve import load_tier, resolve_cascade, settle
 from tango_beam.tuning import candidates
 from tango_beam.tuning import processes as worker_processes
@@ -90,7 +91,9 @@ def run(options: TuneOptions) -> Outcome:
     for number, tier in enumerate(cascade.tiers, start=1):
         logger.info("tier %d: %s", number, tier.source)
         models, decoder = _load(tier, device), cascade.decoder(tier)
-        tiers.append(candidates.tune_tier(models, texts, options, tier.batch_rows, decoder))
+        tuned = candidates.tune_tier(models, texts, options, tier.batch_rows, decoder)
+        logits = in_order(tuned.logits, models["torch", "fp32"], cascade.labels)
+        tiers.append(replace(tuned, logits=logits))
     outcome = _outcome(cascade, tiers, texts)
     if options.processes and device == "cpu":
         outcome = replace(outcome, workers=_workers(outcome, texts, options.rounds))
