@@ -11,7 +11,7 @@ from tests import fuzzing
 
 @pytest.mark.parametrize("kind", fuzzing.KINDS)
 def test_damaged_files_are_accounted_for(kind, cascade, tmp_path):
-    assert kind(tmp_path, str(cascade), 60, np.random.default_rng(7)) == []
+    assert kind(tmp_path, str(cascade), 40, np.random.default_rng(7)) == []
 
 
 def test_a_column_whose_name_is_no_utf8_is_refused_by_its_file(job, tmp_path):

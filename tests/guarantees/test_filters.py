@@ -28,7 +28,7 @@ EACH = [
 
 @pytest.mark.parametrize("case", EACH)
 def test_a_promise_is_broken_no_more_often_than_delta(case):
-    found = simulated_kinds.simulate(case, 0.1, 100 if case.rows > 10_000 else 250)
+    found = simulated_kinds.simulate(case, 0.1, 100 if case.rows > 10_000 else 200)
     assert found["broken"] <= 0.1 + found["noise"]
 
 
