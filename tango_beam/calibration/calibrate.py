@@ -150,11 +150,6 @@ def run(options: CalibrateOptions) -> Outcome:
 def _cascade(options: CalibrateOptions) -> CascadeConfig:
     pair = options.text_pair_column is not None
     cascade = fetched(resolve_cascade(options, pair=pair, least_tiers=2))
-    if len(cascade.tiers) > 2 and (options.goals.class_agreement or options.goals.has_budget):
-        raise RefusedError(
-            f"cascade {cascade.name}: expected --agreement or --accuracy_retained for "
-            f"{len(cascade.tiers)} tiers, found another goal"
-        )
     goals = options.goals
     kinds.refuse_goals(cascade, goals)
     if goals.label is not None:
@@ -163,11 +158,6 @@ def _cascade(options: CalibrateOptions) -> CascadeConfig:
             raise RefusedError(
                 f"--recall, --precision: expected one of {', '.join(known) or 'nothing'} that "
                 f"cascade {cascade.name} calls a row, found {goals.label}"
-            )
-        if len(cascade.tiers) > 2 and goals.agreement:
-            raise RefusedError(
-                f"cascade {cascade.name}: expected --recall and --precision without --agreement "
-                f"for {len(cascade.tiers)} tiers, found it too"
             )
     shared = (replace(tier, label_threshold=None) for tier in cascade.tiers)
     cascade = replace(cascade, filter=goals.label, tiers=tuple(shared))
@@ -312,11 +302,7 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: _Sample) -> list[Gua
         fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
         return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
     if len(cascade.tiers) > 2:
-        fit = rows.fit.answers(cascade)
-        if goals.label is not None:
-            return filters.path_sign(fit, test, filtering.promises(goals), goals.label)
-        assert goals.agreement is not None
-        return [guarantees.path_agreement(fit, test, goals.agreement, goals.delta, rows.corpus)]
+        return kinds.on_a_path(cascade, rows.fit, rows.test, goals, rows.corpus)
     labels, columns = kinds.classes(cascade), kinds.columns(cascade, rows.test)
     share, corpus, each = goals.share, rows.corpus, []
     if goals.agreement is not None:

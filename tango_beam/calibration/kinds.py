@@ -12,13 +12,14 @@ from tango_beam.answers import span_text
 from tango_beam.answers.margins import MarginDecoder
 from tango_beam.answers.span import SpanDecoder
 from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
+from tango_beam.calibration import filtering
 from tango_beam.calibration.goals import Goals
 from tango_beam.calibration.options import DEFAULT_AGREEMENT, CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits, with_temperatures
 from tango_beam.calibration.temperature import fit_margin
 from tango_beam.config import CascadeConfig
 from tango_beam.errors import RefusedError
-from tango_beam.guarantees import guarantees, means
+from tango_beam.guarantees import filters, guarantees, means
 from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
 from tango_beam.guarantees.tier_answers import TierAnswers
 from tango_beam.io.label_columns import targets_of
@@ -48,6 +49,35 @@ def refuse_goals(cascade: CascadeConfig, goals: Goals) -> None:
                 f"--{name}: expected another goal, such as --agreement, for cascade "
                 f"{cascade.name}, whose answers are of the kind {kind}"
             )
+    if len(cascade.tiers) < 3:
+        return
+    # One path of thresholds carries one goal.
+    stated = (goals.agreement, goals.class_agreement, goals.label)
+    if sum(value is not None for value in stated) > 1:
+        raise RefusedError(
+            f"cascade {cascade.name}: expected one of --agreement, --class_agreement, and --recall "
+            f"and --precision for {len(cascade.tiers)} tiers, found two of them"
+        )
+    if goals.has_budget or (goals.class_agreement is not None and kind != MULTI_LABEL):
+        raise RefusedError(
+            f"cascade {cascade.name}: expected --agreement or --accuracy_retained for "
+            f"{len(cascade.tiers)} tiers, found another goal"
+        )
+
+
+def on_a_path(
+    cascade: CascadeConfig, fit: TierLogits, test: TierLogits, goals: Goals, corpus: int | None
+) -> list[Guarantee]:
+    """What rows can sign for of three tiers or more: thresholds on one path that `fit` gives."""
+    both = fit.answers(cascade), test.answers(cascade)
+    if goals.label is not None:
+        return filters.path_sign(*both, filtering.promises(goals), goals.label)
+    if goals.class_agreement is not None:
+        each, names = columns(cascade, test), cascade.labels
+        share = goals.class_agreement, goals.delta
+        return guarantees.path_label_agreement(both[0], each, names, *share, corpus)
+    assert goals.agreement is not None
+    return [guarantees.path_agreement(*both, goals.agreement, goals.delta, corpus)]
 
 
 def with_a_goal(options: CalibrateOptions, cascade: CascadeConfig) -> CalibrateOptions:
@@ -55,7 +85,7 @@ def with_a_goal(options: CalibrateOptions, cascade: CascadeConfig) -> CalibrateO
 
     Whole sets of twenty labels hardly ever are the same.
     """
-    if options.states_a_goal or cascade.task.kind != MULTI_LABEL or len(cascade.tiers) > 2:
+    if options.states_a_goal or cascade.task.kind != MULTI_LABEL:
         return options
     return replace(options, class_agreement=DEFAULT_AGREEMENT)
 

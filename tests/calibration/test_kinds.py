@@ -18,6 +18,7 @@ from tango_beam.calibration.temperature import fit_margin
 from tango_beam.command_line import DONE
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
+from tango_beam.models.logits import logits_of
 from tango_beam.routing import sigmoid
 from tests import tiny
 from tests.calibration.near import cascade_of
@@ -90,6 +91,27 @@ def test_labels_are_promised_one_by_one(corpus, topics, tmp_path):
         same = [(topic in a) == (topic in b) for a, b in zip(ours, last, strict=True)]
         assert np.mean(same) >= 0.9
     assert 0 < stored["certificate"]["speed"]["escalated"] < 1
+
+
+def test_labels_of_three_tiers_are_promised_on_one_path(corpus, tmp_path):
+    task = Task("multi_label")
+    kind = {"labels": TOPICS, "task": task, "problem_type": "multi_label_classification"}
+    three = cascade_of(tmp_path / "three", 0.03, 0.02, **kind)
+    options = ("--class_agreement", "0.9", "--sample_rows", "2000")
+    run(calibrate.main, corpus, three, tmp_path / "mine", *options)
+    goals = signed(tmp_path / "mine")[1]
+    assert goals == {("class_agreement", topic) for topic in TOPICS}
+    run(classify.main, corpus, tmp_path / "mine", tmp_path / "ours", "--precision", "fp32")
+    ours = pq.read_table(tmp_path / "ours").sort_by("id")
+    assert {1, 3} <= {*ours["tier"].to_pylist()}
+    last = tiny.load(three / "last_tier")
+    outputs = logits_of(last, ours["text"].combine_chunks(), labels=TOPICS)
+    decided = task.decoder(TOPICS).decisions(outputs)
+    for topic, wanted in zip(TOPICS, decided.T, strict=True):
+        given = np.array([topic in row for row in ours["prediction"].to_pylist()])
+        assert (given == wanted).mean() >= 0.9
+    with pytest.raises(RefusedError, match="expected one of --agreement, --class_agreement"):
+        run(calibrate.main, corpus, three, tmp_path / "no", *options, "--agreement", "0.9")
 
 
 def test_buckets_are_promised_one_by_one(corpus, score, tmp_path):
