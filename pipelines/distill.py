@@ -1,4 +1,4 @@
-"""Distils a second tier into a BiLSTM: `python -m pipelines.distill --teacher ... --train ...`."""
+"""Distils a second tier into a first: `python -m pipelines.distill --teacher ... --train ...`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tango_beam.training.options import DistillOptions
 DESCRIPTION = """\
 Distils a teacher into a first tier (TangoBERT, section 4.2): the teacher's logits over labelled
 texts, over unlabelled texts of the domain, and over augmented texts. A teacher that gives several
-labels, or a score, is learnt in the same way.
+labels, or a score, is learnt in the same way. One that answers with spans of a context gives some
+of its layers to its student (--layers), which learns where it sees answers begin and end.
 
 The student reads the teacher's own word pieces (a text is then tokenized once for both tiers), or
 words (the paper's). With --cascade, teacher and student become a cascade directory, its threshold

@@ -12,8 +12,9 @@ from tango_beam.training.options import FinetuneOptions
 DESCRIPTION = """\
 Fine-tunes a Hugging Face encoder on labelled texts into a second tier.
 
-A row bears a label, several (a column of lists, or of texts that are JSON arrays) or a score
-(--task score). The checkpoint's config.json says which, for transformers' pipelines too.
+A row bears a label, several (a column of lists, or of texts that are JSON arrays), a score
+(--task score), or answers that stand in its context (--task span). The checkpoint's config.json
+says which, for transformers' pipelines too.
 
 --held_out sets rows aside first; choose seed and epochs on those. Where rows are phrases of one
 another, these are whole sentences, with every training row that lies inside one of them; see
@@ -21,6 +22,9 @@ another, these are whole sentences, with every training row that lies inside one
 
   python -m pipelines.finetune --encoder all-MiniLM-L6-v2 --train sst2/train.parquet \\
       --held_out 1500 --dev sst2/dev.parquet --output second_tier
+  python -m pipelines.finetune --task span --encoder all-mpnet-base-v2 --train squad.parquet \\
+      --text_column question --text_pair_column context --label_column answers \\
+      --held_out 1000 --held_out_by title --max_length 384 --batch_size 16 --output reader
 """
 
 

@@ -46,10 +46,6 @@ POSITION_TYPE = pa.struct(
 # side again delivers the same parcel twice. `rows` is what the parcel held when it was sent.
 PARCEL_TYPE = pa.struct([("parcel", pa.int64()), ("delivery", pa.int64()), ("rows", pa.int64())])
 
-ANSWER_NAMES = (
-    *("prediction", "confidence", "tier", "first_tier_prediction", "first_tier_confidence"),
-    *("threshold", "route", "truncated", "cascade"),
-)
 FIRST_ANSWER_NAMES = ("first_tier_prediction", "first_tier_confidence", "threshold")
 
 

@@ -54,7 +54,7 @@ def job(cascade, tmp_path):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """Torch on one thread: on tiny networks several would only wait for each other."""
     threads = torch.get_num_threads()

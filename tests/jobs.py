@@ -8,10 +8,13 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import zstandard
 
+from tango_beam.record_columns import AnswerShape
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = ROOT / "tango_beam" / "schemas"
+# What the job adds to a row, in order, where the answer is one label.
+ANSWER_NAMES = tuple(field.name for field in AnswerShape().fields())
 
 
 def schema(name):

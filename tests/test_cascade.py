@@ -15,7 +15,7 @@ from tango_beam.cascade_directory import load_cascade
 from tango_beam.coders import RecordBatchCoder
 from tango_beam.config import Compute
 from tango_beam.record_columns import OutputColumns
-from tests import eager, tiny
+from tests import eager, jobs, tiny
 
 CPU = Compute("cpu", "fp32")
 
@@ -172,7 +172,7 @@ def test_scores_are_every_labels_probability(config, batches):
 def test_tokens_are_passed_on_and_dropped_at_the_end(config, batches):
     found = run(batches[:1], config)
     assert found["complex"]
-    expected = ["id", "text", "tags", *record_columns.ANSWER_NAMES]
+    expected = ["id", "text", "tags", *jobs.ANSWER_NAMES]
     assert list(found["complex"][0]) == expected
     assert list(found["simple"][0]) == expected
 

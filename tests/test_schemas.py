@@ -11,7 +11,7 @@ from tango_beam import record_columns
 from tango_beam.cascade_directory import load_cascade, save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tests import kinds as tasks
-from tests.jobs import SCHEMAS, schema
+from tests.jobs import ANSWER_NAMES, SCHEMAS, schema
 
 NAMES = ["cascade", "dead_letter", "input", "manifest", "output", "report"]
 KINDS = {
@@ -47,7 +47,7 @@ def kinds(entry):
 
 def test_the_output_schema_has_the_columns_and_types_of_every_kind_of_answer():
     stored = schema("output")
-    assert tuple(stored["required"]) == record_columns.ANSWER_NAMES
+    assert tuple(stored["required"]) == ANSWER_NAMES
     types = {field.name: {KINDS[field.type]} for field in record_columns.SOURCE_FIELDS}
     for kind, task in tasks.TASKS.items():
         for field in task.decoder(tasks.LABELS[kind]).shape(tasks.LABELS[kind]).fields():
@@ -80,7 +80,7 @@ def test_the_dead_letter_schema_has_the_codes_columns_and_types():
 def test_the_input_schema_refuses_the_names_that_the_code_refuses():
     stored = schema("input")
     refused = [entry["required"][0] for entry in stored["not"]["anyOf"]]
-    assert tuple(refused) == record_columns.ANSWER_NAMES
+    assert tuple(refused) == ANSWER_NAMES
     jsonschema.validate(json.loads('{"text": "a", "more": 1}'), stored)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"text": "a", "tier": 1}, stored)

@@ -22,7 +22,7 @@ _POSITION_TABLES = ("position_embeddings", "wpe", "embed_positions", "char_posit
 _UNLIMITED = 1_000_000
 # transformers' names for kinds of answers.
 _KINDS = {
-    (LABEL_KIND := "single_label_classification"): LABELS,
+    "single_label_classification": LABELS,
     "multi_label_classification": MULTI_LABEL,
     "regression": SCORE,
 }
@@ -40,11 +40,6 @@ class Stated:
 
     labels: tuple[str, ...]
     kind: str | None
-
-
-def labels_of(source: str) -> tuple[str, ...]:
-    """The labels that a checkpoint answers with, in the order of its outputs (see `stated_of`)."""
-    return stated_of(source).labels
 
 
 def stated_of(source: str) -> Stated:
@@ -108,7 +103,8 @@ def _plain_labels(stored: dict[str, Any]) -> list[str] | None:
         return None
     if stored.get("architectures") != ["BertForSequenceClassification"] or "num_labels" in stored:
         return None
-    if _KINDS.get(stored.get("problem_type") or LABEL_KIND) not in (LABELS, MULTI_LABEL):
+    kind = stored.get("problem_type")
+    if kind is not None and _KINDS.get(kind) not in (LABELS, MULTI_LABEL):
         return None
     values = [*names.values()]
     in_order = [*names] == [str(index) for index in range(len(names))]

@@ -50,7 +50,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
       RefusedError: before any training; says what does not fit.
     """
     if options.task == "span":
-        return span_training.run(options, command)
+        return span_training.run(options, command)[0]
     folder = inputs.output_folder(options)
     data = inputs.read_data(options, options.task)
     train, where = data.train, f"held-out {options.held_out_rows(data.train.kind)}"

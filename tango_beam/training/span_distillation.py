@@ -35,10 +35,9 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
       RefusedError: before any training; says what does not fit.
     """
     taught = as_finetuning(options)
-    scores = span_training.run(taught, command)
+    scores, held_out = span_training.run(taught, command)
     if not options.cascade:
         return scores
-    _, held_out = span_training.part(span_training.read(options.train, "--train", taught), taught)
     tiers = [
         TierConfig(str(Path(folder).resolve()), max_length=taught.max_length, stride=taught.stride)
         for folder in (options.output, options.teacher)

@@ -32,12 +32,15 @@ from tango_beam.training.questions import Questions, positions, read_questions
 from tango_beam.training.span_teacher import allowed_log_softmax
 
 
-def run(options: FinetuneOptions, command: str) -> dict[str, float]:
-    """Trains, scores and saves a tier that answers with spans; returns its scores.
+def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Questions]:
+    """Trains, scores and saves a tier that answers with spans.
 
     Args:
       options: see `FinetuneOptions`.
       command: for the card.
+
+    Returns:
+      Its scores, and the questions that were held out.
 
     Raises:
       RefusedError: before any training; says what does not fit.
@@ -66,7 +69,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     about = options.about or f"Answers questions with spans, fine-tuned from {options.encoder}."
     settings = asdict(options)
     model_card.write(folder, folder.name, about, command, used, scores, history, settings)
-    return scores
+    return scores, held_out
 
 
 def read(pattern: str, option: str, options: FinetuneOptions) -> Questions:

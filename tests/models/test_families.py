@@ -15,7 +15,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.models import checkpoints, loading
 from tango_beam.models.bilstm import BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.models.checkpoints import labels_of, stated_of
+from tango_beam.models.checkpoints import stated_of
 from tests import tiny
 from tests.models.families import checkpoint
 
@@ -144,7 +144,7 @@ def with_labels(folder, names):
 def test_labels_are_named_whatever_numbers_and_names_a_checkpoint_gives_them(tmp_path, case):
     given, expected = LABELS[case]
     folder = with_labels(tmp_path / "x", given)
-    assert labels_of(str(folder)) == tiny.load(folder).labels == expected
+    assert stated_of(str(folder)).labels == tiny.load(folder).labels == expected
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_labels_are_named_whatever_numbers_and_names_a_checkpoint_gives_them(tmp
 )
 def test_labels_that_say_nothing_are_refused_in_one_line(tmp_path, given, message):
     with pytest.raises(RefusedError, match=f"^tier [^\n]*x: expected .*{message}[^\n]*$"):
-        labels_of(str(with_labels(tmp_path / "x", given)))
+        stated_of(str(with_labels(tmp_path / "x", given)))
 
 
 def test_more_names_than_outputs_are_refused_in_one_line(tmp_path, capfd):
@@ -225,7 +225,7 @@ def test_pickled_weights_are_refused_by_name(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "pickled")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(RefusedError, match=r"safetensors, found pytorch_model\.bin"):
-        labels_of(str(folder))
+        stated_of(str(folder))
 
 
 def test_an_encoder_without_a_trained_head_is_refused(bert, tmp_path):

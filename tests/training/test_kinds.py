@@ -14,18 +14,11 @@ from tango_beam.errors import RefusedError
 from tango_beam.training import objectives
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WORTH = {"good": 1.0, "great": 2.0, "bad": -1.0, "awful": -2.0}
 TOPICS = {"funny": "comedy", "sad": "drama", "dull": "drama"}
 LEARN = ["--epochs", "10", "--learning_rate", "3e-3", "--precision", "fp32", "--held_out", "60"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Steps of a tiny model are so short that threads wait for each other most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from pipelines import classify, distill, finetune
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.errors import RefusedError
 from tests import tiny
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Steps of a tiny model are so short that threads wait for each other most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
