@@ -13,7 +13,7 @@ from transformers import AutoModelForQuestionAnswering
 from tango_beam.answers import span
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import packed, spans, transformer
+from tango_beam.models import packed, products, spans, transformer
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import TextTokenizer, Tokens
 from tango_beam.models.transformer import Transformer
@@ -150,5 +150,5 @@ def to_answer(model: SpanTransformer) -> SpanTransformer | PackedSpanTransformer
     if model.device == "cpu" and packed.fits(model.network, int8=int8):
         return PackedSpanTransformer(model)
     if int8:
-        model.adopt(packed.quantized(model.network))
+        model.adopt(products.quantized(model.network))
     return model

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import encoder_layers, last_token, packed
+from tango_beam.models import encoder_layers, last_token, packed, products
 from tango_beam.models.alike_rows import AlikeRows
 from tango_beam.models.checkpoints import (
     USUAL_LENGTH,
@@ -246,7 +246,7 @@ def to_answer(model: Transformer) -> Transformer | PackedTransformer:
         )
     encoder_layers.shorten(model.network)
     if int8:
-        model.adopt(packed.quantized(model.network))
+        model.adopt(products.quantized(model.network))
     return model
 
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from tango_beam import batching
-from tango_beam.models import encoder_layers, packed
+from tango_beam.models import encoder_layers, packed, products
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import to_answer
@@ -139,7 +139,7 @@ def test_bf16_is_as_close_to_fp32_as_padded_bf16_is(bert, rng):
 
 
 def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch):
-    monkeypatch.setattr(packed, "_has_onednn", lambda dtype: False)
+    monkeypatch.setattr(products, "_has_onednn", lambda dtype: False)
     plain = to_answer(tiny.to_train(bert))
     ours, _ = pair(bert)
     tokens = ours.tokenize(texts(rng))
@@ -173,13 +173,13 @@ def test_an_int8_product_is_the_layers_within_a_step(rng):
     layer = torch.nn.Linear(64, 48)
     rows = torch.randn(30, 64) * torch.logspace(-3, 3, 30)[:, None]  # each with a size of its own
     expected = layer(rows).detach()
-    found = packed.Product([layer], int8=True)(rows)
+    found = products.Product([layer], int8=True)(rows)
     error = (found - expected).abs().amax(dim=1) / rows.abs().amax(dim=1)
     assert 0 < error.max() < 0.03
 
 
 def test_int8_without_onednn_is_torchs_own(bert, rng, monkeypatch):
-    monkeypatch.setattr(packed, "_has_int8", lambda: False)
+    monkeypatch.setattr(packed, "has_int8", lambda: False)
     plain = to_answer(tiny.to_train(bert, precision="int8"))
     assert not isinstance(plain, PackedTransformer)
     tokens = plain.tokenize(texts(rng))
