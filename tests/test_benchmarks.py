@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, BertForSequenceClassification
 
 from tango_beam.models import encoder_layers, flops
 from tests import benchmark_arithmetic
@@ -38,9 +38,10 @@ def test_a_spread_sample_of_all_rows_is_all_rows():
     assert benchmark_arithmetic.spread([5, 1, 3], 3).tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("family", ["Bert", "MPNet"])
 @torch.inference_mode()
-def test_useful_flop_is_what_torch_counts_without_padding():
-    config = BertConfig(
+def test_useful_flop_is_what_torch_counts_without_padding(family):
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=50,
         hidden_size=32,
         num_hidden_layers=3,
@@ -50,7 +51,7 @@ def test_useful_flop_is_what_torch_counts_without_padding():
         num_labels=3,
         attn_implementation="eager",
     )
-    model = BertForSequenceClassification(config).eval()
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config).eval()
     operations = flops.Operations.of(model)
     encoder_layers.shorten(model)
     counted = 0

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 CLASSIFIER, READER = "ForSequenceClassification", "ForQuestionAnswering"
 _DISTILBERT = "DistilBert"
-_BODIES = {_DISTILBERT, "Bert", "Camembert", "Roberta", "XLMRoberta"}
+_BODIES = {_DISTILBERT, "Bert", "Camembert", "MPNet", "Roberta", "XLMRoberta"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,21 @@ def parts(layer: Any) -> Parts:
             feed.lin2,
             layer.output_layer_norm,
         )
-    inner, merge = layer.attention.self, layer.attention.output
     widen, narrow = layer.intermediate, layer.output
+    if hasattr(layer.attention, "attn"):
+        inner = layer.attention.attn
+        return Parts(
+            inner.q,
+            inner.k,
+            inner.v,
+            inner.o,
+            layer.attention.LayerNorm,
+            widen.dense,
+            widen.intermediate_act_fn,
+            narrow.dense,
+            narrow.LayerNorm,
+        )
+    inner, merge = layer.attention.self, layer.attention.output
     return Parts(
         inner.query,
         inner.key,
@@ -104,6 +117,20 @@ def parts(layer: Any) -> Parts:
         narrow.dense,
         narrow.LayerNorm,
     )
+
+
+def distance_bias(network: Any) -> torch.Tensor | None:
+    """What MPNet adds to a score for the distance from its query to its key; None in the others.
+
+    Shape [heads, distances], of the network's own type: from the farthest key before a query to the
+    farthest behind it. One for all layers, since they share it.
+    """
+    if not type(network).__name__.startswith("MPNet"):
+        return None
+    encoder = network.base_model.encoder
+    most = network.config.max_position_embeddings - 1
+    buckets = encoder.relative_position_bucket(torch.arange(-most, most + 1))
+    return encoder.relative_attention_bias.weight.detach()[buckets].T.contiguous()
 
 
 def shorten(network: Any) -> None:
@@ -132,15 +159,26 @@ class FirstTokenLayer(nn.Module):
         self.widen, self.narrow, self.narrow_norm = parts.widen, parts.narrow, parts.narrow_norm
 
     def forward(
-        self, states: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any
-    ) -> torch.Tensor:
-        """States of the first tokens, shape [rows, 1, hidden size], of those of all tokens."""
+        self,
+        states: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> torch.Tensor | tuple[torch.Tensor]:
+        """States of the first tokens, shape [rows, 1, hidden size], of those of all tokens.
+
+        MPNet's layers are given a bias for each score, and answer with a tuple.
+        """
         first = states[:, :1]
         query, key, value = (
             layer(given).unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for layer, given in ((self.query, first), (self.key, states), (self.value, states))
         )
         seen = None if mask is None else mask[:, :, :1]
+        if bias is not None:
+            seen = bias[:, :, :1] if seen is None else bias[:, :, :1] + seen
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         merged = self.merge_norm(self.merge(mixed.transpose(1, 2).flatten(2)) + first)
-        return self.narrow_norm(self.narrow(self._activation(self.widen(merged))) + merged)
+        found = self.narrow_norm(self.narrow(self._activation(self.widen(merged))) + merged)
+        return found if bias is None else (found,)

@@ -6,8 +6,9 @@ texts of one length at a time, and needs no mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,10 @@ from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.models import encoder_layers, thread_pool
+from tango_beam.models.attention import attention, biases
 from tango_beam.models.products import ACTIVATIONS, Product, has_int8
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
-
-# Tokens in a text up to which attention is plain products, in bf16.
-_SHORT = 128
 
 
 def fits(network: Any, *, int8: bool = False) -> bool:
@@ -66,6 +65,14 @@ class _Layer:
         return query, *joint.view(len(joint), 2, *shape).unbind(1)
 
 
+class _Group(NamedTuple):
+    """Texts of one length: which, their length, and what is added to their scores."""
+
+    rows: slice
+    length: int
+    bias: torch.Tensor | None
+
+
 class PackedEncoder:
     """A sequence classifier that computes on packed texts; takes over the network's weights.
 
@@ -84,10 +91,11 @@ class PackedEncoder:
         self._network, self._base = network, network.base_model
         config = network.config
         self._heads = int(config.num_attention_heads)
-        self._told, self._has_types = segments, not encoder_layers.is_distilbert(network)
-        # RoBERTa counts the tokens that are no padding, which a text may spell as well.
-        counts = "Roberta" in type(network).__name__ or "Camembert" in type(network).__name__
-        self._uncounted = self._base.embeddings.padding_idx if counts else None
+        embeddings = self._base.embeddings
+        self._told, self._has_types = segments, hasattr(embeddings, "token_type_embeddings")
+        # RoBERTa and MPNet count the tokens that are no padding, which a text may spell as well.
+        self._uncounted = getattr(embeddings, "padding_idx", None)
+        self._distances = encoder_layers.distance_bias(network)
         name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
         last = None if encoder_layers.reads_all(network) else stack[-1]
         self._layers = [_Layer(layer, name, int8=int8, last=layer is last) for layer in stack]
@@ -108,7 +116,7 @@ class PackedEncoder:
         """Start and end logits of rows of one length at a time, shape [rows, tokens], and which."""
         order, groups, states = self._encode(tokens, rows, pad_id)
         logits, start = self._network.qa_outputs(states).float().numpy(), 0
-        for group, length in groups:
+        for group, length, _ in groups:
             stop = start + (group.stop - group.start) * length
             found = logits[start:stop].reshape(-1, length, 2)
             yield order[group], found[:, :, 0], found[:, :, 1]
@@ -116,11 +124,11 @@ class PackedEncoder:
 
     def _encode(
         self, tokens: Tokens, rows: Int64, pad_id: int
-    ) -> tuple[Int64, list[tuple[slice, int]], torch.Tensor]:
+    ) -> tuple[Int64, list[_Group], torch.Tensor]:
         """The order of the rows by length, runs of one length in it, and the last states."""
         lengths = np.maximum(tokens.lengths[rows], 1)
         order = np.argsort(lengths, kind="stable")
-        groups = list(_groups(lengths[order]))
+        groups = _groups(lengths[order], self._distances)
         states = self._embed(tokens, rows[order], groups, pad_id)
         starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
         for layer in self._layers:
@@ -128,10 +136,10 @@ class PackedEncoder:
         return order, groups, states
 
     def _embed(
-        self, tokens: Tokens, rows: Int64, groups: list[tuple[slice, int]], pad_id: int
+        self, tokens: Tokens, rows: Int64, groups: list[_Group], pad_id: int
     ) -> torch.Tensor:
         ids, positions, segments = [], [], []
-        for group, _ in groups:
+        for group, _, _ in groups:
             chosen = rows[group]
             ids.append(tokens.padded(chosen, pad_id))
             positions.append(self._positions(ids[-1]))
@@ -153,7 +161,7 @@ class PackedEncoder:
         self,
         layer: _Layer,
         states: torch.Tensor,
-        groups: list[tuple[slice, int]],
+        groups: list[_Group],
         starts: torch.Tensor,
     ) -> torch.Tensor:
         """States after a layer: of all tokens, or of the texts' first tokens after the last one."""
@@ -161,7 +169,7 @@ class PackedEncoder:
         projected = layer.project(states, asking, self._heads)
         attended = torch.empty_like(asking)
         start = 0
-        for group, length in groups:
+        for group, length, bias in groups:
             rows, stop = group.stop - group.start, start + (group.stop - group.start) * length
             tokens = slice(start, stop)
             asked = tokens if layer.asks is None else group
@@ -169,7 +177,8 @@ class PackedEncoder:
                 part[at].unflatten(0, (rows, -1)).transpose(1, 2)
                 for part, at in zip(projected, (asked, tokens, tokens), strict=True)
             )
-            mixed = _attention(query, key, value).transpose(1, 2)
+            seen = bias if bias is None else bias[:, : query.shape[2]]
+            mixed = attention(query, key, value, seen).transpose(1, 2)
             attended[asked].view(mixed.shape).copy_(mixed)
             start = stop
         states = layer.merge_norm(layer.merge(attended).add_(asking))
@@ -185,25 +194,15 @@ class PackedEncoder:
         return network.classifier(first[:, None])
 
 
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Scaled dot-product attention without a mask, shapes [rows, heads, tokens, width].
-
-    Torch's fused kernel is made for long texts: on short ones in bf16 three plain products take
-    two thirds of its time, which makes the whole model a twentieth faster on SST-2's lengths.
-    """
-    rows, heads, _, width = query.shape
-    if query.dtype != torch.bfloat16 or key.shape[2] > _SHORT:
-        return functional.scaled_dot_product_attention(query, key, value)
-    query, key, value = (part.reshape(-1, part.shape[2], width) for part in (query, key, value))
-    scores = torch.bmm(query, key.transpose(1, 2)).mul_(width**-0.5)
-    return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, heads))
-
-
-def _groups(lengths: Int64) -> Iterator[tuple[slice, int]]:
-    """Runs of one length: rows and the length."""
+def _groups(lengths: Int64, by_distance: torch.Tensor | None) -> list[_Group]:
+    """Runs of one length."""
     distinct, starts = np.unique(lengths, return_index=True)
-    for length, start, stop in zip(distinct, starts, [*starts[1:], len(lengths)], strict=True):
-        yield slice(int(start), int(stop)), int(length)
+    rows = [slice(*run) for run in pairwise([*starts.tolist(), len(lengths)])]
+    known: list[int] = distinct.tolist()
+    found: Sequence[torch.Tensor | None] = [None] * len(rows)
+    if by_distance is not None:
+        found = biases(by_distance, known)
+    return [_Group(*group) for group in zip(rows, known, found, strict=True)]
 
 
 def _row(parts: list[npt.NDArray]) -> torch.Tensor:

@@ -27,13 +27,13 @@ PACKED = {
     "Roberta": {},
     "Camembert": {},
     "XLMRoberta": {},
+    "MPNet": {},
 }
 OTHERS = {
     "Electra": {},
     "Albert": {},
     "Deberta": {},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
-    "MPNet": {},
     "ModernBert": {"global_attn_every_n_layers": 2},
     "GPT2": {},
     "Qwen2": {"num_key_value_heads": 2},

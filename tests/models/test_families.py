@@ -195,7 +195,7 @@ def test_a_model_without_any_limit_reads_512_tokens_or_what_it_is_told(tmp_path,
 
 
 def test_a_network_that_reads_less_than_it_says_is_refused_at_launch(tmp_path, monkeypatch):
-    checkpoint(tmp_path, "MPNet", model_max_length=int(1e30), positions=64)
+    checkpoint(tmp_path, "Data2VecText", model_max_length=int(1e30), positions=64)
     monkeypatch.setattr(checkpoints, "_positions", lambda network: iter(()))
     with pytest.raises(ValueError, match=r"expected a network that reads 64 tokens.*--max_length"):
         tiny.load(tmp_path)

@@ -37,7 +37,8 @@ def test_scores_are_those_of_torch(family, tmp_path, rng):
     ours = tiny.load(folder, precision="fp32", backend="onnx")
     assert isinstance(ours, onnx.OnnxTransformer)
     tokens = ours.tokenize(texts(rng))
-    np.testing.assert_allclose(outputs(ours, tokens), outputs(theirs, tokens), atol=5e-5)
+    found = outputs(ours, tokens)
+    np.testing.assert_allclose(found, outputs(theirs, tokens), atol=5e-5, rtol=1e-5)
     assert ours.parameters == theirs.parameters
 
 
@@ -58,7 +59,7 @@ def test_int8_is_computed_as_such_and_answers_nearly_as_fp32(bert, rng):
     assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
 
 
-OTHERS = ["Electra", "MPNet", "ConvBert", "XLNet", "Bart", "DebertaV2", "GPT2", "Qwen2", "Llama"]
+OTHERS = ["Electra", "ConvBert", "XLNet", "Bart", "DebertaV2", "GPT2", "Qwen2", "Llama"]
 
 
 @pytest.mark.slow

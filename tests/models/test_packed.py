@@ -13,6 +13,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
     XLMRobertaConfig,
@@ -20,7 +22,7 @@ from transformers import (
 )
 
 from tango_beam import batching
-from tango_beam.models import encoder_layers, packed, products
+from tango_beam.models import attention, encoder_layers, packed, products
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import to_answer
@@ -45,6 +47,7 @@ DISTIL = {
 FAMILIES = {
     "roberta": (RobertaConfig, RobertaForSequenceClassification, SMALL | {"type_vocab_size": 1}),
     "xlm-roberta": (XLMRobertaConfig, XLMRobertaForSequenceClassification, SMALL),
+    "mpnet": (MPNetConfig, MPNetForSequenceClassification, SMALL),
     "camembert": (CamembertConfig, CamembertForSequenceClassification, SMALL),
     "distilbert": (DistilBertConfig, DistilBertForSequenceClassification, DISTIL),
 }
@@ -84,7 +87,7 @@ def test_scores_are_those_of_transformers(family, tmp_path, rng):
     rows = rng.permutation(len(tokens))
     found = ours.forward(tokens, rows)
     alone = [theirs.forward(tokens, np.array([row])) for row in rows]
-    np.testing.assert_allclose(found, np.concatenate(alone), atol=2e-5)
+    np.testing.assert_allclose(found, np.concatenate(alone), atol=2e-5, rtol=1e-5)
     assert found.std() > 0.01
 
 
@@ -97,9 +100,10 @@ def test_a_padded_network_answers_for_first_tokens_alone(family, tmp_path, rng):
     last = encoder_layers.layers(ours.network)[-1]
     last.narrow.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[:2]))
     tokens = ours.tokenize(texts(rng))
-    rows = rng.permutation(len(tokens))
-    np.testing.assert_allclose(ours.forward(tokens, rows), theirs.forward(tokens, rows), atol=2e-5)
-    assert seen == [(len(rows), 1)]
+    for rows in (rng.permutation(len(tokens)), np.arange(1)):
+        found = ours.forward(tokens, rows)
+        np.testing.assert_allclose(found, theirs.forward(tokens, rows), atol=2e-5, rtol=1e-5)
+        assert seen.pop() == (len(rows), 1)
     assert ours.parameters == theirs.parameters
 
 
@@ -129,13 +133,39 @@ def test_pairs_keep_their_segments(bert, rng):
     assert np.abs(ours.forward(tokens, rows) - ours.forward(unpaired, rows)).max() > 1e-3
 
 
-def test_bf16_is_as_close_to_fp32_as_padded_bf16_is(bert, rng):
-    ours, theirs = pair(bert, "bf16")
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_bf16_is_as_close_to_fp32_as_padded_bf16_is(family, tmp_path, rng):
+    folder = checkpoint(tmp_path / family, family)
+    ours, theirs = pair(folder, "bf16")
     tokens = ours.tokenize(texts(rng, 200))
     rows = np.arange(len(tokens))
-    full = tiny.to_train(bert).forward(tokens, rows)
+    full = tiny.to_train(folder).forward(tokens, rows)
     errors = [np.abs(model.forward(tokens, rows) - full).mean() for model in (ours, theirs)]
     assert errors[0] < 1.5 * errors[1]
+
+
+@pytest.mark.parametrize("lengths", [[1, 2, 30], [7, 128, 129, 500], [600]])
+def test_a_bias_hangs_on_the_distance_alone(lengths):
+    network = MPNetForSequenceClassification(
+        MPNetConfig(**SMALL | {"max_position_embeddings": 602})
+    )
+    found = attention.biases(encoder_layers.distance_bias(network), lengths)
+    for length, bias in zip(lengths, found, strict=True):
+        expected = network.mpnet.encoder.compute_position_bias(torch.empty(1, length, 1))
+        assert torch.equal(bias, expected[0])
+
+
+@pytest.mark.parametrize("asked", [1, None])
+@pytest.mark.parametrize(("rows", "length"), [(3, 8), (60, 40), (2, 130), (1, 600)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_adds_a_bias(dtype, rows, length, asked):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, rows, length, 4, 16).transpose(2, 3).to(dtype)
+    query, bias = query[:, :, :asked], torch.randn(4, length, length).to(dtype)[:, :asked]
+    found = attention.attention(query, key, value, bias).double()
+    scores = query.double() @ key.double().mT / 4 + bias.double()
+    expected = scores.softmax(dim=-1) @ value.double()
+    assert (found - expected).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch):
@@ -147,9 +177,10 @@ def test_without_laid_out_weights_the_scores_are_the_same(bert, rng, monkeypatch
     np.testing.assert_allclose(plain.forward(tokens, rows), ours.forward(tokens, rows), atol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
 @pytest.mark.parametrize("activation", ["gelu", "silu"])
-def test_int8_answers_are_close_to_fp32(activation, tmp_path, rng):
-    folder = tiny.transformer(tmp_path / "bert", hidden_act=activation)
+def test_int8_answers_are_close_to_fp32(family, activation, tmp_path, rng):
+    folder = checkpoint(tmp_path / family, family, hidden_act=activation)
     ours = tiny.load(folder, precision="int8")
     assert isinstance(ours, PackedTransformer) == (activation == "gelu")
     tokens = ours.tokenize(texts(rng, 200))
@@ -160,8 +191,9 @@ def test_int8_answers_are_close_to_fp32(activation, tmp_path, rng):
     assert (found.argmax(axis=1) == full.argmax(axis=1)).mean() > 0.85
 
 
-def test_int8_scores_do_not_hang_on_the_rows_beside(bert, rng):
-    ours = tiny.load(bert, precision="int8")
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_int8_scores_do_not_hang_on_the_rows_beside(family, tmp_path, rng):
+    ours = tiny.load(checkpoint(tmp_path / family, family), precision="int8")
     tokens = ours.tokenize(texts(rng))
     together = ours.forward(tokens, np.arange(len(tokens)))
     alone = np.concatenate([ours.forward(tokens, np.array([row])) for row in range(len(tokens))])

@@ -147,7 +147,7 @@ def test_every_family_in_windows_of_every_size(tmp_path, chance, family, max_len
     assert several == 0 if max_length == 384 else several > 4
 
 
-@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta"])
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta", "MPNet"])
 def test_padded_windows_give_what_packed_ones_give(tmp_path, chance, family):
     """On an accelerator, and in training, every family is padded."""
     checkpoint(tmp_path, family, head="ForQuestionAnswering")
