@@ -130,7 +130,34 @@ def distance_bias(network: Any) -> torch.Tensor | None:
     encoder = network.base_model.encoder
     most = network.config.max_position_embeddings - 1
     buckets = encoder.relative_position_bucket(torch.arange(-most, most + 1))
-    return encoder.relative_attention_bias.weight.detach()[buckets].T.contiguous()
+    return encoder.relative_attention_bias.weight[buckets].T.contiguous()
+
+
+def dropout(config: Any) -> tuple[float, float]:
+    """Shares that a known network drops out of what attention and the wide layer add."""
+    if config.model_type == "distilbert":
+        return 0.0, config.dropout
+    return config.hidden_dropout_prob, config.hidden_dropout_prob
+
+
+def answer(network: Any, first: torch.Tensor) -> torch.Tensor:
+    """Logits from the states of the texts' first tokens, as a known classifier's own head does.
+
+    Args:
+      network: drops out where it is in training.
+      first: shape [rows, hidden size].
+    """
+    if is_distilbert(network):
+        wide = functional.relu(network.pre_classifier(first))
+        return network.classifier(_dropped(network, wide))
+    if type(network).__name__ == "BertForSequenceClassification":
+        pooled = network.base_model.pooler(first[:, None])
+        return network.classifier(_dropped(network, pooled))
+    return network.classifier(first[:, None])
+
+
+def _dropped(network: Any, states: torch.Tensor) -> torch.Tensor:
+    return network.dropout(states) if network.training else states
 
 
 def shorten(network: Any) -> None:

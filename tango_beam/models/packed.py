@@ -7,19 +7,17 @@ texts of one length at a time, and needs no mask.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.models import encoder_layers, thread_pool
 from tango_beam.models.attention import attention, biases
+from tango_beam.models.packed_rows import PackedRows, RowPacker
 from tango_beam.models.products import ACTIVATIONS, Product, has_int8
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
@@ -65,14 +63,6 @@ class _Layer:
         return query, *joint.view(len(joint), 2, *shape).unbind(1)
 
 
-class _Group(NamedTuple):
-    """Texts of one length: which, their length, and what is added to their scores."""
-
-    rows: slice
-    length: int
-    bias: torch.Tensor | None
-
-
 class PackedEncoder:
     """A sequence classifier that computes on packed texts; takes over the network's weights.
 
@@ -91,11 +81,9 @@ class PackedEncoder:
         self._network, self._base = network, network.base_model
         config = network.config
         self._heads = int(config.num_attention_heads)
-        embeddings = self._base.embeddings
-        self._told, self._has_types = segments, hasattr(embeddings, "token_type_embeddings")
-        # RoBERTa and MPNet count the tokens that are no padding, which a text may spell as well.
-        self._uncounted = getattr(embeddings, "padding_idx", None)
-        self._distances = encoder_layers.distance_bias(network)
+        self._pack = RowPacker(network, segments=segments)
+        distances = encoder_layers.distance_bias(network)
+        self._distances = None if distances is None else distances.detach()
         name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
         last = None if encoder_layers.reads_all(network) else stack[-1]
         self._layers = [_Layer(layer, name, int8=int8, last=layer is last) for layer in stack]
@@ -103,10 +91,10 @@ class PackedEncoder:
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
         """Logits of some rows, float32, shape [rows, labels]."""
-        order, _, states = self._encode(tokens, rows, pad_id)
-        logits = self._answer(states).float().numpy()
+        packed, states = self._encode(tokens, rows, pad_id)
+        logits = encoder_layers.answer(self._network, states).float().numpy()
         ordered = np.empty_like(logits)
-        ordered[order] = logits
+        ordered[packed.order] = logits
         return ordered
 
     @torch.inference_mode()
@@ -114,99 +102,49 @@ class PackedEncoder:
         self, tokens: Tokens, rows: Int64, pad_id: int
     ) -> Iterator[tuple[Int64, Float32, Float32]]:
         """Start and end logits of rows of one length at a time, shape [rows, tokens], and which."""
-        order, groups, states = self._encode(tokens, rows, pad_id)
-        logits, start = self._network.qa_outputs(states).float().numpy(), 0
-        for group, length, _ in groups:
-            stop = start + (group.stop - group.start) * length
-            found = logits[start:stop].reshape(-1, length, 2)
-            yield order[group], found[:, :, 0], found[:, :, 1]
-            start = stop
+        packed, states = self._encode(tokens, rows, pad_id)
+        logits = self._network.qa_outputs(states).float()
+        groups = np.split(packed.order, np.cumsum(packed.counts)[:-1])
+        for group, part in zip(groups, logits.split(packed.sizes), strict=True):
+            found = part.numpy().reshape(len(group), -1, 2)
+            yield group, found[:, :, 0], found[:, :, 1]
 
-    def _encode(
-        self, tokens: Tokens, rows: Int64, pad_id: int
-    ) -> tuple[Int64, list[_Group], torch.Tensor]:
-        """The order of the rows by length, runs of one length in it, and the last states."""
-        lengths = np.maximum(tokens.lengths[rows], 1)
-        order = np.argsort(lengths, kind="stable")
-        groups = _groups(lengths[order], self._distances)
-        states = self._embed(tokens, rows[order], groups, pad_id)
-        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
+    def _encode(self, tokens: Tokens, rows: Int64, pad_id: int) -> tuple[PackedRows, torch.Tensor]:
+        """How the rows are packed, and the last states."""
+        packed = self._pack(tokens, rows, pad_id)
+        added: Sequence[torch.Tensor | None] = [None] * len(packed.lengths)
+        if self._distances is not None:
+            added = biases(self._distances, packed.lengths)
+        states = self._base.embeddings(**packed.given)[0]
         for layer in self._layers:
-            states = self._through(layer, states, groups, starts)
-        return order, groups, states
-
-    def _embed(
-        self, tokens: Tokens, rows: Int64, groups: list[_Group], pad_id: int
-    ) -> torch.Tensor:
-        ids, positions, segments = [], [], []
-        for group, _, _ in groups:
-            chosen = rows[group]
-            ids.append(tokens.padded(chosen, pad_id))
-            positions.append(self._positions(ids[-1]))
-            if self._told and tokens.types is not None:
-                segments.append(tokens.padded_types(chosen))
-        given = {"input_ids": _row(ids), "position_ids": _row(positions)}
-        if self._has_types:
-            given["token_type_ids"] = _row(segments) if segments else torch.zeros_like(_row(ids))
-        return self._base.embeddings(**given)[0]
-
-    def _positions(self, ids: Int64) -> Int64:
-        """Positions of tokens, shape [rows, tokens]."""
-        if self._uncounted is None:
-            return np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        counted = ids != self._uncounted
-        return np.cumsum(counted, axis=1) * counted + self._uncounted
+            states = self._through(layer, states, packed, added)
+        return packed, states
 
     def _through(
         self,
         layer: _Layer,
         states: torch.Tensor,
-        groups: list[_Group],
-        starts: torch.Tensor,
+        packed: PackedRows,
+        added: Sequence[torch.Tensor | None],
     ) -> torch.Tensor:
         """States after a layer: of all tokens, or of the texts' first tokens after the last one."""
-        asking = states if layer.asks is None else states[starts]
+        asking = states if layer.asks is None else states[packed.first]
         projected = layer.project(states, asking, self._heads)
         attended = torch.empty_like(asking)
-        start = 0
-        for group, length, bias in groups:
-            rows, stop = group.stop - group.start, start + (group.stop - group.start) * length
-            tokens = slice(start, stop)
-            asked = tokens if layer.asks is None else group
+        sizes = packed.sizes, packed.counts if layer.asks else packed.sizes
+        start = asked = 0
+        for rows, bias, size, asks in zip(packed.counts, added, *sizes, strict=True):
+            tokens, places = slice(start, start + size), slice(asked, asked + asks)
             query, key, value = (
                 part[at].unflatten(0, (rows, -1)).transpose(1, 2)
-                for part, at in zip(projected, (asked, tokens, tokens), strict=True)
+                for part, at in zip(projected, (places, tokens, tokens), strict=True)
             )
             seen = bias if bias is None else bias[:, : query.shape[2]]
             mixed = attention(query, key, value, seen).transpose(1, 2)
-            attended[asked].view(mixed.shape).copy_(mixed)
-            start = stop
+            attended[places].view(mixed.shape).copy_(mixed)
+            start, asked = start + size, asked + asks
         states = layer.merge_norm(layer.merge(attended).add_(asking))
         return layer.narrow_norm(layer.narrow(layer.widen(states)).add_(states))
-
-    def _answer(self, first: torch.Tensor) -> torch.Tensor:
-        """Logits from the states of the texts' first tokens, as each family's own head does."""
-        network = self._network
-        if encoder_layers.is_distilbert(network):
-            return network.classifier(functional.relu(network.pre_classifier(first)))
-        if type(network).__name__ == "BertForSequenceClassification":
-            return network.classifier(self._base.pooler(first[:, None]))
-        return network.classifier(first[:, None])
-
-
-def _groups(lengths: Int64, by_distance: torch.Tensor | None) -> list[_Group]:
-    """Runs of one length."""
-    distinct, starts = np.unique(lengths, return_index=True)
-    rows = [slice(*run) for run in pairwise([*starts.tolist(), len(lengths)])]
-    known: list[int] = distinct.tolist()
-    found: Sequence[torch.Tensor | None] = [None] * len(rows)
-    if by_distance is not None:
-        found = biases(by_distance, known)
-    return [_Group(*group) for group in zip(rows, known, found, strict=True)]
-
-
-def _row(parts: list[npt.NDArray]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate([part.ravel() for part in parts]).astype(np.int64))[None]
 
 
 class PackedTransformer(Classifier):
