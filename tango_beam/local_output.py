@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from tango_beam.errors import RefusedError
@@ -14,7 +14,7 @@ def check_local_output(
     *,
     kind: str = "run",
     overwrite: bool | None = None,
-    kept: str = "",
+    kept: Collection[str] = (),
     foreign: Callable[[list[str]], list[str]] = lambda names: names,
 ) -> Path:
     """Refuses what could not be written at the end; returns the directory.
@@ -23,7 +23,7 @@ def check_local_output(
       output: what `--output` names.
       kind: what the command writes there, for messages.
       overwrite: whether an earlier one may be replaced; None for a command that never does.
-      kept: name of a file that may be there in any case.
+      kept: names of what may be there in any case.
       foreign: of the names in the directory, those that an earlier one did not write.
 
     Raises:
@@ -40,7 +40,7 @@ def check_local_output(
         found = f"{nearest}, which cannot be written" if nearest.is_dir() else f"the file {nearest}"
         raise RefusedError(f"--output {output}: expected a directory to write in, found {found}")
     names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if {*names} - {kept} and not overwrite:
+    if {*names} - {*kept} and not overwrite:
         hint = "" if overwrite is None else f"; --overwrite replaces an earlier {kind}"
         raise RefusedError(
             f"--output {output}: expected an empty directory, or none yet, found "

@@ -17,7 +17,7 @@ from tango_beam.guarantees.thresholds import threshold_for_agreement
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models.bilstm import BiLSTM
 from tango_beam.models.logits import logits_of
-from tango_beam.models.transformer import Transformer
+from tango_beam.models.protocol import Model
 from tango_beam.training import objectives
 
 
@@ -93,9 +93,7 @@ class Comparison:
         return (outputs.argmax(axis=1) == self.second.argmax(axis=1))[:, None]
 
 
-def with_teacher(
-    teacher: Transformer, task: Task, data: LabelledTexts
-) -> Callable[[BiLSTM], Comparison]:
+def with_teacher(teacher: Model, task: Task, data: LabelledTexts) -> Callable[[BiLSTM], Comparison]:
     """Compares students with their teacher on labelled texts; the teacher answers them once."""
     taught = logits_of(teacher, data.texts, data.pairs)
 

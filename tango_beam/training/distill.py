@@ -22,9 +22,9 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
+from tango_beam.models import transformer
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import (
@@ -34,6 +34,7 @@ from tango_beam.training import (
     model_card,
     objectives,
     span_distillation,
+    teacher_logits,
     texts,
     vocabulary,
 )
@@ -68,10 +69,11 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     )
     student = _student(options, teacher, kind, rows)
     logger.info("%s texts to distil on", f"{len(rows):,}")
-    logits = logits_of(teacher, *texts.columns(rows))
+    answering = transformer.to_answer(teacher)
+    logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)
     compare = None
     if options.held_out:
-        compare = comparison.with_teacher(teacher, task, data.held_out)
+        compare = comparison.with_teacher(answering, task, data.held_out)
 
     def rank(current: BiLSTM) -> dict[str, float]:
         return compare(current).scores("held-out") if compare else {}
@@ -86,7 +88,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
         threshold = tiers.threshold(options.agreement)
         scores |= {"threshold": threshold, **tiers.cascade_scores(threshold, "held-out")}
     if data.dev:
-        tiers = comparison.with_teacher(teacher, task, data.dev)(student)
+        tiers = comparison.with_teacher(answering, task, data.dev)(student)
         scores |= tiers.scores("dev")
         scores |= {} if threshold is None else tiers.cascade_scores(threshold, "dev")
     used += model_card.scored_rows(options, data.held_out, data.dev)
@@ -202,7 +204,7 @@ def distill(
     epochs = [
         [
             usable[batch]
-            for batch in loop.epoch_batches(lengths, options.batch_size, rng, exact=True)
+            for batch in loop.epoch_batches(lengths, rng, rows=options.batch_size, exact=True)
         ]
         for _ in range(options.epochs)
     ]

@@ -19,10 +19,11 @@ from tango_beam.local_output import check_local_output
 from tango_beam.models import transformer
 from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.loading import resolve_precision
+from tango_beam.models.protocol import Model
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import holdout, texts
 from tango_beam.training.options import TrainingOptions
-from tango_beam.training.resume import STATE_FILE
+from tango_beam.training.resume import KEPT
 
 
 def output_folder(options: TrainingOptions) -> Path:
@@ -32,7 +33,8 @@ def output_folder(options: TrainingOptions) -> Path:
       RefusedError: it cannot be written, or holds more than the state of a training to go on with.
     """
     machine.bound_kernels()  # batches have many shapes
-    return check_local_output(options.output, kept=STATE_FILE if options.resume else "")
+    machine.keep_memory()
+    return check_local_output(options.output, kept=KEPT if options.resume else ())
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,8 @@ def load_teacher(source: str, max_length: int) -> Transformer:
         return transformer.load(TierConfig(source, max_length=max_length), compute)
 
 
-def load_teachers(
-    sources: Sequence[str], data: LabelledTexts, max_length: int
-) -> list[Transformer]:
-    """Teachers that all give answers of one kind; where there are labels, in whatever order.
+def load_teachers(sources: Sequence[str], data: LabelledTexts, max_length: int) -> dict[str, Model]:
+    """Teachers by source, all with answers of one kind; where there are labels, in whatever order.
 
     Raises:
       RefusedError: one is not there, does not load, or has another kind or other labels.
@@ -157,7 +157,7 @@ def load_teachers(
             raise RefusedError(
                 f"--teacher {source}: expected the labels {sorted(data.labels)}, found {found}"
             )
-    return [load_teacher(source, max_length) for source in sources]
+    return {source: transformer.to_answer(load_teacher(source, max_length)) for source in sources}
 
 
 @contextmanager

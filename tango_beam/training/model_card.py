@@ -10,8 +10,8 @@ from typing import Any
 
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.machine import versions
+from tango_beam.training import resume
 from tango_beam.training.options import TrainingOptions
-from tango_beam.training.resume import STATE_FILE
 
 CARD, LOG = "README.md", "training.json"
 
@@ -71,7 +71,7 @@ def write(
 
 Settings, versions and the course of the training: `{LOG}`.
 """
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    resume.clear(folder)
     (folder / CARD).write_text(text)
     log = {
         "command": command_line,

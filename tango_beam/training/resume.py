@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,6 +23,9 @@ from tango_beam.training.options import TrainingOptions
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "_training.safetensors"
+LOGITS_FOLDER = "_teacher_logits"
+# What lies in --output while a training lasts.
+KEPT = (STATE_FILE, LOGITS_FOLDER)
 EVERY_SECONDS = 300.0
 _RANDOM = "random"
 
@@ -48,7 +52,8 @@ class State:
         more: Sequence[torch.Tensor],
         steps: int,
     ) -> None:
-        stated = {**asdict(options), "resume": None, "output": None, "steps": steps}
+        moved = dict.fromkeys(("resume", "output", "teacher_logits"))
+        stated = {**asdict(options), **moved, "steps": steps}
         text = json.dumps(stated, sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = Path(options.output) / STATE_FILE
@@ -106,6 +111,12 @@ class State:
             reached[name] for name in ("step", "history", "losses")
         )
         logger.info("goes on behind step %s", f"{self.step:,}")
+
+
+def clear(folder: Path) -> None:
+    """Removes what a training that is done needs no more."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / LOGITS_FOLDER, ignore_errors=True)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,8 +1,7 @@
-"""The texts that a student learns from (labelled, augmented, unlabelled) and their labelling."""
+"""The texts that a student learns from: labelled, augmented, unlabelled."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,14 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tango_beam.arrays import Float32
 from tango_beam.io.labelled import LabelledTexts, read_rows
-from tango_beam.models.logits import logits_of
-from tango_beam.models.transformer import Transformer
 from tango_beam.training import augmentation, model_card
 from tango_beam.training.options import TrainingOptions
-
-logger = logging.getLogger(__name__)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>|\n")
 _PUNCTUATION = re.compile(r"([.,!?;:()\"“”])")
@@ -80,20 +74,6 @@ def _unlabeled(path: str, options: TrainingOptions) -> list[Row]:
     table = read_rows([path], options.text_columns, option="--unlabeled")
     sides = (table[name].to_pylist() for name in options.text_columns)
     return list(dict.fromkeys(zip(*sides, strict=True)))
-
-
-def teach(teachers: Sequence[Transformer], rows: Sequence[Row], labels: tuple[str, ...]) -> Float32:
-    """Mean raw outputs of some teachers over texts or pairs, float32, shape [rows, labels].
-
-    Raises:
-      ValueError: a teacher with other labels; the name of a single output does not matter.
-    """
-    total = np.zeros((len(rows), len(labels)), np.float32)
-    order = labels if len(labels) > 1 else None
-    for number, teacher in enumerate(teachers, start=1):
-        logger.info("teacher %d labels %s texts", number, f"{len(rows):,}")
-        total += logits_of(teacher, *columns(rows), labels=order)
-    return (total / len(teachers)).astype(np.float32)
 
 
 def read_sentences(
