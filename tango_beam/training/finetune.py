@@ -13,21 +13,22 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from tango_beam.answers.task import LABELS, SCORE
-from tango_beam.arrays import Float32, Int64
+from tango_beam.arrays import Float32
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import encoder_layers
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.logits import logits_of
-from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer
 from tango_beam.training import (
     inputs,
     loop,
     model_card,
+    networks,
     objectives,
     span_training,
+    teacher_logits,
     texts,
     vocabulary,
 )
@@ -87,7 +88,7 @@ def _taught(
     """Texts with the teachers' mean logits, and where the texts come from."""
     teachers = inputs.load_teachers(options.teacher, train, options.max_length)
     gathered, used = texts.gather(train, options, unlabeled_rows=options.unlabeled_rows)
-    return gathered, texts.teach(teachers, gathered, train.labels), used
+    return gathered, teacher_logits.teach(teachers, gathered, train.labels, options), used
 
 
 def start(options: FinetuneOptions, data: LabelledTexts) -> Transformer:
@@ -204,15 +205,20 @@ def _train(
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
+    network = networks.of(model, options.precision)
+    least = options.tokens_a_step(tokens.lengths)
     epochs = [
-        loop.epoch_batches(tokens.lengths, options.batch_size, rng) for _ in range(options.epochs)
+        loop.epoch_batches(tokens.lengths, rng, rows=options.batch_size, tokens=least)
+        for _ in range(options.epochs)
     ]
     mean = _RunningMean(model.network, options.average) if options.average else None
     history = loop.train(
         model.network,
         epochs,
         options,
-        lambda batch: loss(_logits(model, tokens, batch, options), aim[batch]),
+        lambda batch: loss(network.logits(tokens, batch), aim[batch]),
+        cut=lambda batch: network.cut(tokens, batch),
+        operations=model.operations(tokens.lengths),
         after_step=mean.update if mean else lambda step: None,
         rank=lambda: mean.apply(rank) if mean else rank(),
         kept=mean.tensors if mean else (),
@@ -220,14 +226,6 @@ def _train(
     if mean:
         mean.keep()
     return history
-
-
-def _logits(
-    model: Transformer, tokens: Tokens, rows: Int64, options: FinetuneOptions
-) -> torch.Tensor:
-    bf16 = options.precision == "bf16"
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        return model.logits(tokens, rows).float()
 
 
 class _RunningMean:

@@ -34,7 +34,14 @@ def output_folder(options: TrainingOptions) -> Path:
     """
     machine.bound_kernels()  # batches have many shapes
     machine.keep_memory()
-    return check_local_output(options.output, kept=KEPT if options.resume else ())
+    folder = check_local_output(options.output, kept=KEPT)
+    left = [name for name in KEPT if (folder / name).exists()]
+    if left and not options.resume:
+        raise RefusedError(
+            f"--output {folder}: expected an empty directory, found {' and '.join(left)} of a "
+            "training that was cut short; --resume goes on with it"
+        )
+    return folder
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
-"""The training loop: order of batches, learning rate, steps, progress."""
+"""The training loop: order of batches, learning rate, steps."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from tango_beam.arrays import Int64
+from tango_beam.arrays import Float64, Int64
 from tango_beam.training.options import TrainingOptions
+from tango_beam.training.progress import shown
 from tango_beam.training.resume import State
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,8 @@ def train(
     options: TrainingOptions,
     loss: Callable[[Int64], torch.Tensor],
     *,
+    cut: Callable[[Int64], Sequence[Int64]] = lambda rows: [rows],
+    operations: Float64 | None = None,
     per_row: bool = False,
     after_step: Callable[[int], None] = lambda step: None,
     rank: Callable[[], dict[str, float]] = dict,
@@ -33,7 +35,10 @@ def train(
       network: to be trained.
       epochs: row numbers of every batch of every epoch (see `epoch_batches`).
       options: learning rate, warm-up, weight decay.
-      loss: of a batch's rows.
+      loss: mean over some rows.
+      cut: cuts a batch into micro-batches, whose gradients are added up.
+      operations: that each row needs in a forward pass, float64, shape [rows], to log how fast it
+        goes; None where nobody counts.
       per_row: the epoch's loss is the mean over rows, and not over batches.
       after_step: called with the number of steps before.
       rank: called after every epoch, the network in evaluation mode; returns scores to log.
@@ -50,11 +55,12 @@ def train(
     state = State(options, network, optimizer, kept, steps)
     for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
-        for rows in _logged(batches, len(state.losses), f"epoch {epoch} of {len(epochs)}"):
+        done = len(state.losses)
+        for rows in shown(batches, done, f"epoch {epoch} of {len(epochs)}", operations):
             rate = options.learning_rate * _linear_decay(state.step, steps, options.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            state.losses.append(_step(network, optimizer, loss(rows)))
+            state.losses.append(_step(network, optimizer, loss, cut(rows)))
             after_step(state.step)
             state.step += 1
             state.save()
@@ -67,34 +73,55 @@ def train(
     return state.history
 
 
-def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> float:
-    loss.backward()
+def _step(
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Int64], torch.Tensor],
+    parts: Sequence[Int64],
+) -> float:
+    rows, total = sum(map(len, parts)), 0.0
+    for part in parts:
+        share = loss(part) * (len(part) / rows)
+        share.backward()
+        total += float(share.detach())
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+    return total
 
 
 def epoch_batches(
     lengths: Int64,
-    batch_size: int,
     rng: np.random.Generator,
     *,
+    rows: int,
+    tokens: int = 0,
     exact: bool = False,
 ) -> list[Int64]:
     """Row numbers of one epoch's batches: like lengths together, otherwise in random order.
 
     Args:
       lengths: tokens in each row.
-      batch_size: rows in a batch, at most.
       rng: draws the order.
+      rows: in a batch; the last one of a group may have fewer.
+      tokens: a batch of short rows has more of them, until it has so many tokens.
       exact: batches of one exact length, so that nothing is padded.
     """
     order = rng.permutation(len(lengths))
     order = order[np.argsort(lengths[order], kind="stable")]
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if exact else [order]
-    batches = [g[i : i + batch_size] for g in groups for i in range(0, len(g), batch_size)]
+    batches = [batch for group in groups for batch in _cut(group, lengths[group], rows, tokens)]
     return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def _cut(group: Int64, lengths: Int64, rows: int, tokens: int) -> list[Int64]:
+    reached, batches, start = np.cumsum(lengths), [], 0
+    while start < len(group):
+        before = int(reached[start - 1]) if start else 0
+        full = int(np.searchsorted(reached, before + tokens)) + 1
+        batches.append(group[start : max(start + rows, full)])
+        start += len(batches[-1])
+    return batches
 
 
 def _linear_decay(step: int, steps: int, warm_up: float) -> float:
@@ -112,15 +139,3 @@ def _optimizer(model: torch.nn.Module, rate: float, weight_decay: float) -> torc
         {"params": plain, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate, fused=True)
-
-
-def _logged(batches: list, done: int, what: str, every_seconds: float = 20.0) -> Iterator:
-    """Passes on the batches that are not done yet, and logs now and then how far it is."""
-    start = last = time.monotonic()
-    for number, batch in enumerate(batches[done:], start=1):
-        yield batch
-        now = time.monotonic()
-        if now - last > every_seconds:
-            last, left = now, len(batches) - done - number
-            part, seconds = 1 - left / len(batches), (now - start) * left / number
-            logger.info("%s: %.0f %%, about %.0f s left", what, 100 * part, seconds)

@@ -7,12 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from tango_beam.arrays import Int64
 from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.options import InputFormat, refuse_outside
 
 AUGMENTATIONS = ("mask", "ngram", "join")
+
+# A step of fewer tokens leaves much of a machine idle; few steps teach little, whatever is in them.
+_STEP_TOKENS, _STEPS = 2048, 64
 
 _data = partial(option, group="data")
 _shape = partial(option, group="shape of the student")
@@ -64,11 +68,18 @@ class TrainingOptions:
         (),
         metavar="GLOB",
     )
+    teacher_logits: str | None = _data(
+        "keep what each teacher says of each text in this folder, so that another training asks no "
+        "teacher again (default: in --output, until the training is done)",
+        None,
+        metavar="DIR",
+    )
     store: Literal["bf16", "fp32"] = _data("precision of the weights on disk", "fp32")
     epochs: int
     learning_rate: float
     batch_size: int
     seed: int
+    max_length: int
     weight_decay: float
     warm_up: float
 
@@ -115,7 +126,13 @@ class FinetuneOptions(TrainingOptions):
     )
     epochs: int = _training("passes over the training rows", 2)
     learning_rate: float = _training("peak of AdamW's, after a warm-up, down linearly to 0", 7e-5)
-    batch_size: int = _training("texts a step", 32)
+    batch_size: int = _training("texts a step, at least", 32)
+    batch_tokens: int | None = _training(
+        "where texts are short, a step has so many tokens, and with them more texts than "
+        "--batch_size (default: 2,048, or fewer where an epoch would have fewer than 64 steps); 0: "
+        "it has --batch_size texts",
+        None,
+    )
     max_length: int = _training("tokens read of a text", 128)
     seed: int = _training("order of texts, dropout, the head's first weights", 0)
     smoothing: float = _training("labels: label smoothing", 0.0)
@@ -127,8 +144,9 @@ class FinetuneOptions(TrainingOptions):
     average: float = _training(
         "keep a running mean of the weights with this decay (0.999, say); 0: the last weights", 0.0
     )
-    precision: Literal["bf16", "fp32"] = _training(
-        "of the forward pass; the weights that are trained stay fp32", "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = _training(
+        "of products; the weights that are trained stay fp32 (auto: bf16 where it is native)",
+        "auto",
     )
     weight_decay: float = 0.01
     warm_up: float = 0.06
@@ -149,11 +167,22 @@ class FinetuneOptions(TrainingOptions):
     )
     about: str = option("a sentence for the model card", "", metavar="TEXT")
 
+    def tokens_a_step(self, lengths: Int64) -> int:
+        """Tokens that a step has at least, where `batch_size` rows have fewer.
+
+        Args:
+          lengths: tokens in each row, int64, shape [rows].
+        """
+        if self.batch_tokens is not None:
+            return self.batch_tokens
+        return min(_STEP_TOKENS, int(lengths.sum()) // _STEPS)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_outside(self, 3, "max_length")
         refuse_outside(self, 0, "smoothing", "average", under=1)
         refuse_outside(self, 1, "rare_weight")
+        refuse_outside(self, 0, "batch_tokens")
         refuse_outside(self, 1, "unlabeled_rows", "layers")
         refuse_outside(self, 0, "stride")
         if self.unlabeled and not self.teacher:

@@ -25,7 +25,7 @@ from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import read_tokenizer
 from tango_beam.models.windows import Windows
-from tango_beam.training import holdout, inputs, loop, model_card, span_teacher
+from tango_beam.training import holdout, inputs, loop, model_card, networks, span_teacher
 from tango_beam.training.layers import keep_layers
 from tango_beam.training.options import FinetuneOptions
 from tango_beam.training.questions import Questions, positions, read_questions
@@ -143,23 +143,33 @@ def fit(
     """
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
+    network = networks.of(model, options.precision)
+    least = options.tokens_a_step(windows.lengths)
     epochs = [
-        loop.epoch_batches(windows.lengths, options.batch_size, rng) for _ in range(options.epochs)
+        loop.epoch_batches(windows.lengths, rng, rows=options.batch_size, tokens=least)
+        for _ in range(options.epochs)
     ]
 
     def loss(rows: Int64) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            edges = model.edges(windows, rows)
+        edges = network.edges(windows, rows)
         aim = torch.zeros(edges.shape)
         for place, row in enumerate(rows):
             start, stop = windows.offsets[row : row + 2]
             aim[place, : stop - start] = torch.from_numpy(goal[start:stop])
-        return edge_loss(edges.float(), windows, rows, aim)
+        return edge_loss(edges, windows, rows, aim)
 
     def rank() -> dict[str, float]:
         return scored(model, held_out, "held-out")
 
-    return loop.train(model.network, epochs, options, loss, rank=rank)
+    return loop.train(
+        model.network,
+        epochs,
+        options,
+        loss,
+        cut=lambda rows: network.cut(windows, rows),
+        operations=model.operations(windows.lengths),
+        rank=rank,
+    )
 
 
 def targets(windows: Windows, answers: Int64) -> Float32:

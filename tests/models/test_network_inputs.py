@@ -11,8 +11,7 @@ import transformers
 
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
-from tango_beam.training import finetune
-from tango_beam.training.options import FinetuneOptions
+from tango_beam.training import networks
 from tests import tiny
 from tests.models.test_packed import SMALL
 
@@ -175,8 +174,7 @@ def test_pairs_are_scored_and_trained_with_what_the_tokenizer_passes(name, kind,
     for model in (trained, scored):
         tokens = model.tokenize(pa.array(first), pa.array(second))
         np.testing.assert_allclose(model.forward(tokens, rows), expected, atol=2e-4)
-    options = FinetuneOptions(train="", output="", encoder="", precision="fp32")
-    logits = finetune._logits(trained, tokens, rows, options)
+    logits = networks.of(trained, "fp32").logits(tokens, rows)
     assert logits.requires_grad
     np.testing.assert_allclose(logits.detach(), expected, atol=2e-4)
 

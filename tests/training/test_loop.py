@@ -1,5 +1,8 @@
 """The training loop: what a batch holds, and what is logged of an epoch."""
 
+import logging
+import re
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import torch
 from hypothesis import given
 
 from tango_beam.errors import RefusedError
-from tango_beam.training import loop, resume
+from tango_beam.training import loop, progress, resume
 from tango_beam.training.options import FinetuneOptions
 
 
@@ -16,14 +19,76 @@ def options(folder, **changes):
     return FinetuneOptions(train="x", encoder="x", output=str(folder / "out"), **given)
 
 
-@given(st.lists(st.integers(0, 5), max_size=40), st.integers(1, 7), st.booleans())
-def test_an_epochs_batches_hold_every_row_once(lengths, size, exact):
+@given(
+    st.lists(st.integers(0, 5), max_size=40), st.integers(1, 7), st.integers(0, 9), st.booleans()
+)
+def test_an_epochs_batches_hold_every_row_once(lengths, size, tokens, exact):
     lengths = np.array(lengths, np.int64)
-    batches = loop.epoch_batches(lengths, size, np.random.default_rng(0), exact=exact)
+    size = {"rows": size, "tokens": tokens}
+    batches = loop.epoch_batches(lengths, np.random.default_rng(0), **size, exact=exact)
     assert sorted(row for batch in batches for row in batch.tolist()) == [*range(len(lengths))]
-    assert all(1 <= len(batch) <= size for batch in batches)
+    for batch in batches:
+        # One row fewer would have been too few.
+        fewer = lengths[batch[:-1]]
+        assert len(fewer) < size["rows"] or fewer.sum() < tokens
+    last = 6 if exact else 1
+    full = [len(batch) >= size["rows"] and lengths[batch].sum() >= tokens for batch in batches]
+    assert full.count(False) <= last
     if exact:
         assert all(len(set(lengths[batch])) == 1 for batch in batches)
+
+
+def test_a_step_of_short_texts_has_more_of_them_unless_steps_are_few(tmp_path):
+    def rows_a_step(count, length, **changes):
+        lengths = np.full(count, length)
+        tokens = options(tmp_path, **changes).tokens_a_step(lengths)
+        size = {"rows": 32, "tokens": tokens}
+        return len(loop.epoch_batches(lengths, np.random.default_rng(0), **size)[0])
+
+    assert rows_a_step(100_000, 16) == 128
+    assert rows_a_step(100_000, 100) == 32
+    assert rows_a_step(4096, 16) == 64
+    assert rows_a_step(300, 16) == 32
+    assert rows_a_step(100_000, 16, batch_tokens=0) == 32
+
+
+def test_micro_batches_train_as_their_batch_does(tmp_path):
+    def trained(name, cut):
+        torch.manual_seed(0)
+        network, rows = torch.nn.Linear(4, 1), torch.randn(7, 4)
+        history = loop.train(
+            network,
+            [[np.arange(7), np.arange(3)]],
+            options(tmp_path / name),
+            lambda batch: network(rows[batch]).square().mean(),
+            cut=cut,
+        )
+        return history[0]["loss"], network.weight.detach()
+
+    whole, cut = (
+        trained("whole", lambda rows: [rows]),
+        trained("cut", lambda rows: [rows[2:], rows[:2]]),
+    )
+    assert whole[0] == pytest.approx(cut[0], rel=1e-6)
+    assert torch.allclose(whole[1], cut[1], atol=1e-6)
+
+
+def test_the_log_says_how_fast_it_goes(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_best_product", lambda: 1e12)
+    network = torch.nn.Linear(1, 1)
+    caplog.set_level(logging.INFO, "tango_beam")
+    loop.train(
+        network,
+        [[np.arange(3), np.arange(1)]],
+        options(tmp_path),
+        lambda rows: network.weight.sum(),
+        operations=np.array([1e9, 1e9, 1e9]),
+    )
+    found = [re.search(r"50 %.*; ([\d.]+) useful TFLOP/s, ([\d.]+) of", m) for m in caplog.messages]
+    rates = [match for match in found if match]
+    assert len(rates) == 1
+    assert float(rates[0][1]) > 0
 
 
 @pytest.mark.parametrize(("per_row", "mean"), [(False, 2.0), (True, 1.5)])

@@ -11,7 +11,7 @@ from pipelines import classify, distill, finetune
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.training import distill as distillation
 from tango_beam.training import finetune as finetuning
-from tango_beam.training.options import FinetuneOptions
+from tango_beam.training import networks
 from tests import jobs, tiny
 from tests.models.families import checkpoint
 
@@ -101,6 +101,5 @@ def test_a_network_that_reads_padding_is_trained_on_what_it_is_scored_on(tmp_pat
     model = tiny.to_train(tmp_path)
     tokens = model.tokenize(pa.array(["good film", "a", "a very dull plot " * 5]))
     alone = tiny.one_at_a_time(model, tokens)
-    options = FinetuneOptions(train="", output="", encoder="", precision="fp32")
-    logits = finetuning._logits(model, tokens, np.arange(3), options)
+    logits = networks.of(model, "fp32").logits(tokens, np.arange(3))
     np.testing.assert_allclose(logits.detach().numpy(), alone, atol=3e-4)

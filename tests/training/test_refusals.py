@@ -13,6 +13,7 @@ from pipelines import distill, finetune
 from tango_beam.errors import RefusedError
 from tango_beam.training import distill as distilling
 from tango_beam.training import finetune as finetuning
+from tango_beam.training import resume
 from tests import tiny
 
 ROWS = {
@@ -57,7 +58,10 @@ def train(request, bert, tmp_path, write):
 
     def run(**options):
         given = {**fitting, **{f"--{name}": str(value) for name, value in options.items()}}
-        return main([word for pair in given.items() for word in pair])
+        try:
+            return main([word for pair in given.items() for word in pair])
+        finally:
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
     run.source = source
     return run
@@ -66,6 +70,12 @@ def train(request, bert, tmp_path, write):
 def refused(run, message, **options):
     with pytest.raises(RefusedError, match=message):
         run(**options)
+
+
+@pytest.mark.parametrize("name", resume.KEPT)
+def test_what_a_training_left_behind_is_gone_on_with_or_refused(train, tmp_path, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    refused(train, f"found {name} of a training that was cut short; --resume goes on with it")
 
 
 def test_what_fits_trains(train):

@@ -1,0 +1,77 @@
+"""A model in training: the fastest forward pass with gradients that suits its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from tango_beam import batching
+from tango_beam.arrays import Int64
+from tango_beam.models import encoder_layers
+from tango_beam.models.loading import resolve_precision
+from tango_beam.models.span_transformer import SpanTransformer
+from tango_beam.models.tokens import Tokens
+from tango_beam.models.transformer import Transformer
+from tango_beam.training.packed_network import PackedNetwork
+
+# Tokens whose activations are held at once; a longer batch is cut, and its gradients are added up.
+_HELD = 4096
+
+
+class Trainable(Protocol):
+    """What is trained."""
+
+    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Logits of some rows, float32, shape [rows, labels]."""
+
+    def edges(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Start and end logits of some windows, float32, shape [windows, longest, 2]."""
+
+    def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
+        """Cuts a batch into micro-batches whose activations fit into memory."""
+
+
+def of(model: Transformer, precision: str) -> Trainable:
+    """A model to be trained in a precision: `fp32`, `bf16`, or `auto` for bf16 where it is native.
+
+    Weights, their gradients and the loss are fp32 in either.
+    """
+    bf16 = resolve_precision(precision, "cpu") == "bf16"
+    if encoder_layers.has_known_body(model.network):
+        return _Packed(
+            model.network,
+            model.tokenizer.pad_id,
+            segments=model.segments,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+        )
+    return Padded(model, bf16=bf16)
+
+
+class _Packed(PackedNetwork):
+    def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
+        return [rows[part] for part in batching.plan_packed(tokens.lengths[rows], _HELD)]
+
+
+class Padded:
+    """As transformers computes it, with torch's autocast."""
+
+    def __init__(self, model: Transformer, *, bf16: bool) -> None:
+        self._model, self._bf16 = model, bf16
+
+    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        with self._cast():
+            return self._model.logits(tokens, rows).float()
+
+    def edges(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        assert isinstance(self._model, SpanTransformer)
+        with self._cast():
+            return self._model.edges(tokens, rows).float()
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+
+    def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
+        lengths = tokens.lengths[rows]
+        return [rows[part] for part in batching.plan_batches(lengths, _HELD, stretch=1e9)]

@@ -1,0 +1,178 @@
+"""An encoder in training on a processor without padding: texts laid end to end, with gradients.
+
+The layers of `models/encoder_layers.py`, computed on the network's own weights: every product runs
+over all tokens of a micro-batch, attention for texts of one length at a time, and the last layer of
+a classifier for first tokens alone. In bf16 products and what lies between them are bf16; weights,
+their gradients and the loss are fp32. Attention drops nothing out: on long texts that took a
+quarter of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tango_beam.arrays import Int64
+from tango_beam.models import encoder_layers
+from tango_beam.models.attention import biases
+from tango_beam.models.encoder_layers import Parts
+from tango_beam.models.packed_rows import PackedRows, RowPacker
+from tango_beam.models.tokens import Tokens
+
+# Tokens in a text up to which attention is plain products, which are faster to go back through
+# than torch's fused kernel. Those of longer ones would fill the memory.
+_SHORT = 512
+
+
+class PackedNetwork:
+    """Calls a network of transformers on packed texts; drops out where the network is in training.
+
+    Args:
+      network: one that `encoder_layers.has_known_body` knows.
+      pad_id: of the tokenizer.
+      segments: the network is told first from second texts.
+      dtype: of products and of what lies between them.
+    """
+
+    def __init__(self, network: Any, pad_id: int, *, segments: bool, dtype: torch.dtype) -> None:
+        self._network, self._pad_id, self._dtype = network, pad_id, dtype
+        self._pack = RowPacker(network, segments=segments)
+        self._heads = int(network.config.num_attention_heads)
+        self._layers = [encoder_layers.parts(layer) for layer in encoder_layers.layers(network)]
+        self._merged, self._narrowed = encoder_layers.dropout(network.config)
+
+    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Logits of some rows, float32, shape [rows, labels]."""
+        packed, states = self._states(tokens, rows)
+        found = encoder_layers.answer(self._network, states.float())
+        return found[torch.from_numpy(np.argsort(packed.order))]
+
+    def edges(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Start and end logits of some windows, float32, shape [windows, longest, 2]."""
+        packed, states = self._states(tokens, rows)
+        found = self._network.qa_outputs(states.float())
+        inside = torch.from_numpy(tokens.inside(rows[packed.order]))
+        edges = found.new_zeros(*inside.shape, 2)
+        edges[inside] = found
+        return edges[torch.from_numpy(np.argsort(packed.order))]
+
+    def _states(self, tokens: Tokens, rows: Int64) -> tuple[PackedRows, torch.Tensor]:
+        """How the rows are packed, and the last states: of all tokens, or of first ones."""
+        packed = self._pack(tokens, rows, self._pad_id)
+        dropout = _Dropout(active=self._network.training)
+        embeddings = self._network.base_model.embeddings.eval()  # its own dropout is torch's
+        states = dropout(embeddings(**packed.given)[0].to(self._dtype), self._narrowed)
+        around = _Around(packed, self._added(packed), dropout)
+        for layer in self._layers[:-1]:
+            states = self._through(layer, states, around)
+        first = None if encoder_layers.reads_all(self._network) else packed.first
+        return packed, self._through(self._layers[-1], states, around, first)
+
+    def _added(self, packed: PackedRows) -> Sequence[torch.Tensor | None]:
+        """What MPNet adds to the scores of each group."""
+        distances = encoder_layers.distance_bias(self._network)
+        if distances is None:
+            return [None] * len(packed.lengths)
+        return biases(distances.to(self._dtype), packed.lengths)
+
+    def _through(
+        self,
+        layer: Parts,
+        states: torch.Tensor,
+        around: _Around,
+        first: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """States behind a layer: of all tokens, or of those at the places `first`."""
+        packed = around.packed
+        asking = states if first is None else states[first]
+        query, both = [layer.query], [layer.key, layer.value]
+        if first is None:
+            triples = self._apart(states, query + both, packed.sizes, packed.counts)
+        else:
+            asked = self._apart(asking, query, packed.counts, packed.counts)
+            seen = self._apart(states, both, packed.sizes, packed.counts)
+            triples = [[*one, *two] for one, two in zip(asked, seen, strict=True)]
+        groups = zip(triples, around.added, packed.counts, strict=True)
+        mixed = _product(torch.cat([_attended(*group) for group in groups]), [layer.merge])
+        states = _normed(around.dropout(mixed, self._merged) + asking, layer.merge_norm)
+        narrow = _product(layer.activation(_product(states, [layer.widen])), [layer.narrow])
+        return _normed(around.dropout(narrow, self._narrowed) + states, layer.narrow_norm)
+
+    def _apart(
+        self,
+        states: torch.Tensor,
+        layers: list[torch.nn.Linear],
+        sizes: list[int],
+        counts: list[int],
+    ) -> list[list[torch.Tensor]]:
+        """Queries, keys or values of each group, shapes [rows x heads, tokens, width of a head]."""
+        wide = len(layers), self._heads, -1
+        return [
+            [*part.view(rows, size // rows, *wide).permute(2, 0, 3, 1, 4).flatten(1, 2)]
+            for part, rows, size in zip(
+                _product(states, layers).split(sizes), counts, sizes, strict=True
+            )
+        ]
+
+
+def _attended(triple: list[torch.Tensor], bias: torch.Tensor | None, rows: int) -> torch.Tensor:
+    """What the tokens of a group's texts gather by attention, shape [tokens, hidden size]."""
+    query, key, value = triple
+    seen = bias if bias is None else bias[:, : query.shape[1]]
+    if key.shape[1] > _SHORT:
+        query, key, value = (part.unflatten(0, (rows, -1)) for part in triple)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+    else:
+        scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
+        if seen is not None:
+            scores = (scores.unflatten(0, (rows, -1)) + seen).flatten(0, 1)
+        mixed = torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, -1))
+    return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def _product(states: torch.Tensor, layers: Sequence[torch.nn.Linear]) -> torch.Tensor:
+    """One product for some linear layers side by side, in the states' precision."""
+    weights, biases = zip(
+        *((layer.weight.to(states.dtype), layer.bias.to(states.dtype)) for layer in layers),
+        strict=True,
+    )
+    if len(weights) == 1:
+        return functional.linear(states, weights[0], biases[0])
+    return functional.linear(states, torch.cat(weights), torch.cat(biases))
+
+
+def _normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
+    weight, bias = norm.weight.to(states.dtype), norm.bias.to(states.dtype)
+    return functional.layer_norm(states, norm.normalized_shape, weight, bias, norm.eps)
+
+
+class _Dropout:
+    """Dropout from a random byte for each number; torch's draws took an eighth of a step.
+
+    The share that is dropped is a multiple of 1/256, 0.1016 for 0.1. What is drawn follows torch's
+    own random state, which a training that goes on after a kill has back.
+    """
+
+    def __init__(self, *, active: bool) -> None:
+        self._drawn = np.random.SFC64(int(torch.randint(1 << 62, ()))) if active else None
+
+    def __call__(self, states: torch.Tensor, share: float) -> torch.Tensor:
+        dropped = round(share * 256)
+        if self._drawn is None or not dropped:
+            return states
+        count = states.numel()
+        drawn = self._drawn.random_raw(-(-count // 8)).view(np.uint8)[:count]
+        kept = torch.from_numpy(drawn).view(states.shape) >= dropped
+        return states * kept.to(states.dtype).mul_(256 / (256 - dropped))
+
+
+class _Around(NamedTuple):
+    """What all layers share in one pass."""
+
+    packed: PackedRows
+    added: Sequence[torch.Tensor | None]
+    dropout: _Dropout

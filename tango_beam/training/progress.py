@@ -1,0 +1,55 @@
+"""How far a training is, and how much of the machine it uses."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from functools import cache
+
+from tango_beam.arrays import Float64, Int64
+from tango_beam.models.loading import resolve_precision
+from tango_beam.models.peak_flops import peak_flops
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 20.0
+# Backwards a product is computed twice: for its inputs and for its weights.
+PASSES = 3
+
+
+def shown(
+    batches: list[Int64], done: int, what: str, operations: Float64 | None
+) -> Iterator[Int64]:
+    """Passes on the batches that are not done yet, and logs now and then how far it is.
+
+    Args:
+      batches: row numbers.
+      done: so many of the batches were trained on before.
+      what: the log's word for them.
+      operations: of each row in a forward pass, float64, shape [rows]; none of padding, and none
+        that is done twice.
+    """
+    start = last = time.monotonic()
+    useful = 0.0
+    for number, batch in enumerate(batches[done:], start=1):
+        yield batch
+        useful += 0.0 if operations is None else PASSES * float(operations[batch].sum())
+        now = time.monotonic()
+        if now - last > EVERY_SECONDS:
+            left = len(batches) - done - number
+            part, seconds = 1 - left / len(batches), (now - start) * left / number
+            rate = speed(useful / (now - start)) if useful else ""
+            logger.info("%s: %.0f %%, about %.0f s left%s", what, 100 * part, seconds, rate)
+            last = time.monotonic()
+
+
+def speed(rate: float) -> str:
+    """Useful operations a second, and their share of the most that this machine does; for logs."""
+    share = rate / _best_product()
+    return f"; {rate / 1e12:.3f} useful TFLOP/s, {share:.2f} of this machine's best product"
+
+
+@cache
+def _best_product() -> float:
+    return peak_flops(resolve_precision("auto", "cpu"))

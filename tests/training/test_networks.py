@@ -1,0 +1,139 @@
+"""A packed network in training has the outputs and the gradients of transformers' own."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+from tango_beam.config import Compute, TierConfig
+from tango_beam.models import transformer
+from tango_beam.models.span_transformer import SpanTransformer
+from tango_beam.models.transformer import Transformer
+from tango_beam.training import networks
+from tests import tiny
+from tests.models.families import PACKED, checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+HEADS = {
+    "ForSequenceClassification": (Transformer, AutoModelForSequenceClassification),
+    "ForQuestionAnswering": (SpanTransformer, AutoModelForQuestionAnswering),
+}
+
+
+def load(folder, family, head, dropout=0.0):
+    """A model that drops out so much, but nothing of its attention."""
+    checkpoint(folder, family, head=head)
+    model = transformer.load_as(*HEADS[head], TierConfig(str(folder)), Compute("cpu", "fp32"))
+    config = model.network.config
+    for name in {"hidden_dropout_prob", "dropout"} & {*vars(config)}:
+        setattr(config, name, dropout)
+    for name, part in model.network.named_modules():
+        if isinstance(part, torch.nn.Dropout):
+            within = any(name.endswith(f"{word}.dropout") for word in ("self", "attn", "attention"))
+            part.p = 0.0 if within else dropout
+    return model
+
+
+def rows(model, head, count=23):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(tiny.WORDS, rng.integers(0, 40))) for _ in range(count)]
+    pairs = None
+    if head == "ForQuestionAnswering":
+        texts, pairs = [text[:9] for text in texts], pa.array([text + " a b" for text in texts])
+    return model.tokenize(pa.array(texts), pairs)
+
+
+def outputs(network, tokens, picked, head):
+    if head == "ForQuestionAnswering":
+        found = network.edges(tokens, picked)
+        return found[torch.from_numpy(tokens.inside(picked))]
+    return network.logits(tokens, picked)
+
+
+def gradients(model, network, tokens, picked, head):
+    model.network.train().zero_grad()
+    found = outputs(network, tokens, picked, head)
+    weights = torch.linspace(-1, 1, found.numel()).view(found.shape)
+    (found.sigmoid() * weights).sum().backward()
+    named = model.network.named_parameters()
+    return found.detach(), {name: p.grad for name, p in named if p.grad is not None}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", [*PACKED, "Electra"])
+def test_gradients_are_those_of_transformers(tmp_path, family, head):
+    model = load(tmp_path, family, head)
+    tokens = rows(model, head)
+    picked = np.random.default_rng(1).permutation(len(tokens))[:17]
+    network, plain = networks.of(model, "fp32"), networks.Padded(model, bf16=False)
+    assert isinstance(network, networks.Padded) == (family == "Electra")
+    found, expected = (gradients(model, way, tokens, picked, head) for way in (network, plain))
+    assert torch.allclose(found[0], expected[0], atol=1e-4)
+    assert found[1].keys() == expected[1].keys()
+    for name, gradient in expected[1].items():
+        error = (found[1][name] - gradient).abs().max()
+        # A key's bias moves all scores of a query alike: its gradient is nothing but rounding.
+        assert error <= 1e-4 * (gradient.abs().max() + 0.1), name
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_micro_batches_hold_every_row_and_add_up(tmp_path, family, monkeypatch):
+    monkeypatch.setattr(networks, "_HELD", 64)
+    head = "ForSequenceClassification"
+    model = load(tmp_path, family, head)
+    tokens, network = rows(model, head), networks.of(model, "fp32")
+    picked = np.arange(len(tokens))
+    parts = network.cut(tokens, picked)
+    assert len(parts) > 3
+    assert sorted(np.concatenate(parts).tolist()) == picked.tolist()
+    whole = network.logits(tokens, picked)
+    for part in parts:
+        assert torch.allclose(
+            network.logits(tokens, part), whole[torch.from_numpy(part)], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "MPNet"])
+def test_dropout_keeps_the_mean_and_follows_torchs_seed(tmp_path, family):
+    head = "ForSequenceClassification"
+    model = load(tmp_path, family, head, dropout=0.1)
+    tokens, network = rows(model, head, 3), networks.of(model, "fp32")
+    picked = np.arange(3)
+
+    def drawn(seed):
+        torch.manual_seed(seed)
+        return network.logits(tokens, picked).detach()
+
+    model.network.train()
+    assert torch.equal(drawn(0), drawn(0))
+    assert not torch.equal(drawn(0), drawn(1))
+    spread = torch.stack([drawn(seed) for seed in range(2000)])
+    plain = torch.stack([outputs_of_transformers(model, tokens, seed) for seed in range(2000)])
+    error = (spread.std(0) ** 2 + plain.std(0) ** 2).div(2000).sqrt()
+    assert ((spread.mean(0) - plain.mean(0)).abs() < 5 * error).all()
+    assert torch.allclose(spread.std(0), plain.std(0), rtol=0.2)
+    model.network.eval()
+    assert torch.equal(drawn(0), drawn(1))
+
+
+def outputs_of_transformers(model, tokens, seed):
+    torch.manual_seed(seed)
+    model.network.train()
+    return model.logits(tokens, np.arange(len(tokens))).detach()
+
+
+def test_bf16_has_fp32_weights_and_gradients_close_by(tmp_path):
+    head = "ForSequenceClassification"
+    model = load(tmp_path, "Bert", head)
+    tokens = rows(model, head)
+    picked = np.arange(len(tokens))
+    found, exact = (
+        gradients(model, networks.of(model, precision), tokens, picked, head)[1]
+        for precision in ("bf16", "fp32")
+    )
+    for name, gradient in exact.items():
+        assert found[name].dtype == torch.float32
+        if gradient.norm() > 1e-3:
+            assert (found[name] - gradient).norm() < 0.1 * gradient.norm(), name
