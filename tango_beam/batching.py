@@ -66,19 +66,22 @@ def plan_batches(
     return batches
 
 
-def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1) -> list[Int64]:
+def plan_packed(
+    lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1, by_length: bool = True
+) -> list[Int64]:
     """Groups rows into micro-batches of about as many tokens each, for models that need no padding.
-
-    Rows are sorted by length, so that texts of one length stand together.
 
     Args:
       lengths: tokens in each row, shape [rows], all at least 0.
       token_budget: tokens in a batch, about: a batch ends with the row that reaches its share.
       multiple: batches are so many, or a multiple of it, where there are rows enough: as many as
         are scored side by side, so that none is left to run alone at the end.
+      by_length: rows are sorted by length, so that texts of one length stand together; else they
+        stay in order.
 
     Returns:
-      Arrays of row numbers, int64, from short rows to long ones. Each row is in exactly one.
+      Arrays of row numbers, int64, if sorted from short rows to long ones. Each row is in exactly
+      one.
 
     Raises:
       ValueError: token_budget or multiple under 1.
@@ -88,7 +91,7 @@ def plan_packed(lengths: npt.ArrayLike, token_budget: int, *, multiple: int = 1)
             f"expected token_budget and multiple of at least 1, found {token_budget}, {multiple}"
         )
     sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
-    order = np.argsort(sizes, kind="stable")
+    order = np.argsort(sizes, kind="stable") if by_length else np.arange(len(sizes))
     reached = np.cumsum(sizes[order])
     total = int(reached[-1]) if len(reached) else 0
     count = -(-total // token_budget)

@@ -43,6 +43,11 @@ def lstm(tmp_path_factory) -> Path:
     return tiny.bilstm(tmp_path_factory.mktemp("lstm"))
 
 
+@pytest.fixture(scope="session")
+def static(tmp_path_factory) -> Path:
+    return tiny.static(tmp_path_factory.mktemp("static"))
+
+
 @pytest.fixture
 def job(cascade, tmp_path):
     """Runs the job; returns the exit code, the rows, the dead letters and the manifest."""

@@ -21,6 +21,8 @@ from tango_beam.models import loading
 from tango_beam.models import transformer as families
 from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
 from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.models.static import StaticModel, StaticNetwork
+from tango_beam.models.static_config import StaticConfig
 
 LABELS = ("negative", "positive")
 WORDS = [
@@ -117,6 +119,18 @@ def bilstm(folder: Path, labels=LABELS, seed: int = 0, spread: float = 1.0, **ch
         for parameter in network.parameters():
             parameter.mul_(spread)
     BiLSTM(replace(config, **changes), network, backend).save(folder)
+    return folder
+
+
+def static(folder: Path, labels=LABELS, seed: int = 0, **changes) -> Path:
+    """Means of embeddings; those of bigrams are random too, as after a training."""
+    backend = tokenizer()
+    torch.manual_seed(seed)
+    config = StaticConfig(tuple(labels), backend.get_vocab_size(), 16, 64, 16, max_length=64)
+    network = StaticNetwork(replace(config, **changes))
+    if network.bigrams is not None:
+        torch.nn.init.normal_(network.bigrams.weight)
+    StaticModel(replace(config, **changes), network, backend).save(folder)
     return folder
 
 

@@ -7,22 +7,21 @@ feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 
 from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
+from tango_beam.models import own_checkpoint
 from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
 from tango_beam.models.protocol import Classifier
-from tango_beam.models.tokens import TextTokenizer, Tokens, read_backend
+from tango_beam.models.tokens import Tokens
 
 # Rows that a bf16 product with AMX takes at a time: an LSTM on whole tiles is 1.4 times as fast
 # there (10,400 against 15,000 sentences a second on two cores).
@@ -112,7 +111,7 @@ class BiLSTM(Classifier):
         tier = tier or TierConfig("")
         super().__init__(
             config.labels,
-            _text_tokenizer(tokenizer, config, tier.max_length),
+            own_checkpoint.text_tokenizer(tokenizer, config, tier.max_length),
             network,
             device=compute.device,
             precision=compute.precision,
@@ -151,17 +150,17 @@ class BiLSTM(Classifier):
         lengths = torch.from_numpy(sizes).to(self.device) if uneven else None
         return self.network(ids, lengths)[:count].float().cpu().numpy()
 
+    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
+        """Logits to train on, of rows of one length, shape [rows, labels]."""
+        ids = torch.from_numpy(tokens.padded(rows, self.config.pad_id))
+        return cast(torch.Tensor, self.network(ids))
+
     def save(
         self, folder: Path, dtype: torch.dtype = torch.float32, *, tokenizer: bool = True
     ) -> None:
         """Writes config.json, model.safetensors and (if asked) tokenizer.json into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {"model_type": MODEL_TYPE, **asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        weights = {k: v.to(dtype).contiguous() for k, v in self.network.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-        if tokenizer:
-            self.tokenizer.save(folder)
+        kept = self.tokenizer if tokenizer else None
+        own_checkpoint.save(folder, MODEL_TYPE, self.config, self.network, dtype, kept)
 
 
 def load(tier: TierConfig, compute: Compute) -> BiLSTM:
@@ -178,38 +177,7 @@ def load(tier: TierConfig, compute: Compute) -> BiLSTM:
       FileNotFoundError: a file is missing; its path is in the message.
     """
     folder = Path(tier.source)
-    config = _read_config(folder)
+    config = own_checkpoint.read_config(folder, BiLSTMConfig)
     network = BiLSTMNetwork(config)
-    weights = load_file(folder / "model.safetensors")
-    try:
-        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except RuntimeError as error:
-        raise ValueError(f"{folder}: weights do not fit config.json: {error}") from error
-    return BiLSTM(config, network, _read_tokenizer(tier), tier, compute)
-
-
-def load_tokenizer(tier: TierConfig) -> TextTokenizer:
-    """The tokenizer that `load` gives the model; no weights are read.
-
-    Raises:
-      FileNotFoundError: a file is missing; its path is in the message.
-    """
-    config = _read_config(Path(tier.source))
-    return _text_tokenizer(_read_tokenizer(tier), config, tier.max_length)
-
-
-def _read_config(folder: Path) -> BiLSTMConfig:
-    fields = json.loads((folder / "config.json").read_text())
-    fields.pop("model_type")
-    return BiLSTMConfig(**{**fields, "labels": tuple(fields["labels"])})
-
-
-def _read_tokenizer(tier: TierConfig) -> Tokenizer:
-    return read_backend(Path(tier.tokenizer or tier.source))
-
-
-def _text_tokenizer(
-    backend: Tokenizer, config: BiLSTMConfig, max_length: int | None
-) -> TextTokenizer:
-    limit = min(max_length or config.max_length, config.max_length)
-    return TextTokenizer(backend, limit, config.pad_id)
+    own_checkpoint.load_weights(folder, network)
+    return BiLSTM(config, network, own_checkpoint.read_tokenizer(tier), tier, compute)

@@ -16,7 +16,7 @@ from pathlib import Path
 from tango_beam import checkpoint_files, machine
 from tango_beam.answers.task import SPAN
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models.bilstm_config import MODEL_TYPE
+from tango_beam.models import bilstm_config, static_config
 from tango_beam.models.checkpoints import stated_of
 from tango_beam.models.protocol import Model, describe
 from tango_beam.models.tokens import TextTokenizer
@@ -79,10 +79,10 @@ def vocabulary(tier: TierConfig) -> str:
 
 def _tokenizer(tier: TierConfig) -> TextTokenizer:
     # The families import here: torch and transformers take seconds, and only workers need them.
-    if is_bilstm(tier.source):
-        from tango_beam.models import bilstm
+    if is_own(tier.source):
+        from tango_beam.models import own_checkpoint
 
-        return bilstm.load_tokenizer(tier)
+        return own_checkpoint.load_tokenizer(tier)
     from tango_beam.models import bert
 
     tokenizer = bert.load_tokenizer(tier)
@@ -115,17 +115,15 @@ def _local(tier: TierConfig) -> TierConfig:
 
 def _load(tier: TierConfig, compute: Compute) -> Model:
     onnx = tier.backend == "onnx"
-    if onnx and (compute.device != "cpu" or is_bilstm(tier.source)):
+    if onnx and (compute.device != "cpu" or is_own(tier.source)):
         raise ValueError(
             f"{tier.source}: expected a transformer on a processor for backend onnx, found "
             f"{model_type(tier.source)} on {compute.device}"
         )
-    if is_bilstm(tier.source):
-        from tango_beam.models import bilstm
-
+    if is_own(tier.source):
         if compute.precision == "int8":
             compute = replace(compute, precision=resolve_precision("auto", compute.device))
-        return bilstm.load(tier, compute)
+        return _own(tier, compute)
     if stated_of(tier.source).kind == SPAN:
         return _spans(tier, compute)
     if onnx:
@@ -138,6 +136,13 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
     from tango_beam.models import transformer
 
     return transformer.to_answer(transformer.load(tier, compute))
+
+
+def _own(tier: TierConfig, compute: Compute) -> Model:
+    from tango_beam.models import bilstm, static
+
+    is_static = model_type(tier.source) == static_config.MODEL_TYPE
+    return static.load(tier, compute) if is_static else bilstm.load(tier, compute)
 
 
 def _spans(tier: TierConfig, compute: Compute) -> Model:
@@ -168,9 +173,9 @@ def model_type(source: str) -> str | None:
     return json.loads(path.read_text()).get("model_type") if path.is_file() else None
 
 
-def is_bilstm(source: str) -> bool:
-    """Whether a folder holds a BiLSTM of this package."""
-    return model_type(source) == MODEL_TYPE
+def is_own(source: str) -> bool:
+    """Whether a folder holds a model of this package's own families."""
+    return model_type(source) in (bilstm_config.MODEL_TYPE, static_config.MODEL_TYPE)
 
 
 def resolve_device(device: str) -> str:

@@ -126,7 +126,7 @@ def _texts(options: TuneOptions) -> list[pa.Array]:
 def _load(tier: TierConfig, device: str) -> Models:
     """The tier by every backend and precision that its family and this machine allow."""
     names = [("torch", "fp32"), ("torch", "bf16")]
-    if device == "cpu" and not loading.is_bilstm(tier.source):
+    if device == "cpu" and not loading.is_own(tier.source):
         names += [("torch", "int8"), ("onnx", "fp32"), ("onnx", "int8")]
     loaded: Models = {}
     for backend, precision in names:

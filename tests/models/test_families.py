@@ -35,7 +35,7 @@ def test_the_papers_bilstm_has_its_684_922_parameters():
     assert sum(parameter.numel() for parameter in network.parameters()) == 684_922
 
 
-@pytest.mark.parametrize("family", ["bert", "lstm"])
+@pytest.mark.parametrize("family", ["bert", "lstm", "static"])
 def test_batch_mates_and_padding_do_not_move_a_score(family, request):
     model = tiny.load(str(request.getfixturevalue(family)))
     tokens = model.tokenize(pa.array(TEXTS))
@@ -77,7 +77,7 @@ def test_pairs_are_answered_as_the_transformers_pipeline_does(bert):
     np.testing.assert_allclose(ours.confidences, scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "lstm"])
+@pytest.mark.parametrize("family", ["bert", "lstm", "static"])
 def test_bf16_answers_are_close_to_fp32(family, request):
     folder = str(request.getfixturevalue(family))
     full = answers(tiny.load(folder))
@@ -90,8 +90,9 @@ def test_a_model_is_loaded_once_a_process(bert):
     assert tiny.load(bert, max_length=9) is not tiny.load(bert)
 
 
-def test_a_saved_bilstm_gives_the_same_scores(lstm, tmp_path):
-    model = tiny.load(lstm)
+@pytest.mark.parametrize("family", ["lstm", "static"])
+def test_a_saved_student_gives_the_same_scores(family, request, tmp_path):
+    model = tiny.load(request.getfixturevalue(family))
     model.save(tmp_path / "again")
     again = tiny.load(tmp_path / "again")
     np.testing.assert_array_equal(answers(model).confidences, answers(again).confidences)
@@ -239,10 +240,11 @@ def test_an_encoder_without_a_trained_head_is_refused(bert, tmp_path):
         tiny.load(folder)
 
 
-def test_weights_of_another_shape_name_the_folder(lstm, tmp_path):
-    folder = shutil.copytree(lstm, tmp_path / "misfit")
+@pytest.mark.parametrize("family", ["lstm", "static"])
+def test_weights_of_another_shape_name_the_folder(family, request, tmp_path):
+    folder = shutil.copytree(request.getfixturevalue(family), tmp_path / "misfit")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 20}))
+    (folder / "config.json").write_text(json.dumps({**config, "feed_forward_size": 20}))
     with pytest.raises(ValueError, match="misfit: weights do not fit"):
         tiny.load(folder)
 

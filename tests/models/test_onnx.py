@@ -83,9 +83,11 @@ def test_an_export_that_fits_one_shape_only_is_refused(tmp_path):
         tiny.load(tmp_path, precision="fp32", backend="onnx")
 
 
-def test_a_bilstm_is_refused_by_name(lstm):
+@pytest.mark.parametrize("family", ["lstm", "static"])
+def test_other_families_are_refused_by_name(family, request):
+    folder = request.getfixturevalue(family)
     with pytest.raises(ValueError, match="expected a transformer on a processor for backend onnx"):
-        tiny.load(lstm, precision="fp32", backend="onnx")
+        tiny.load(folder, precision="fp32", backend="onnx")
 
 
 def test_without_the_extra_it_says_what_to_install(bert, monkeypatch):

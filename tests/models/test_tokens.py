@@ -173,7 +173,10 @@ def test_tokens_survive_slicing_filtering_and_joining_as_a_column(tokenizer):
 
 def test_take_is_the_rows_in_that_order(tokenizer):
     tokens = tokenizer(pa.array(["good", "a good film", "bad"]))
-    assert rows(tokens.take(np.array([2, 0]))) == [rows(tokens)[2], rows(tokens)[0]]
+    for chosen in ([2, 0], [0, 1, 2], [1, 2], [2], [1, 1], []):
+        taken = tokens.take(np.array(chosen, int))
+        assert rows(taken) == [rows(tokens)[row] for row in chosen]
+        assert taken.offsets[0] == 0 and len(taken.truncated) == len(chosen)
 
 
 def test_a_length_without_room_for_text_is_refused():
