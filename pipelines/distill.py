@@ -16,8 +16,9 @@ labels, or a score, is learnt in the same way. One that answers with spans of a 
 of its layers to its student (--layers), which learns where it sees answers begin and end.
 
 The student reads the teacher's own word pieces (a text is then tokenized once for both tiers), or
-words (the paper's). With --cascade, teacher and student become a cascade directory, its threshold
-read off the held-out rows.
+words (the paper's). It is a BiLSTM, or with --student static a small network on means of
+embeddings, for long texts and very many. With --cascade, teacher and student become a cascade
+directory, its threshold read off the held-out rows.
 
   python -m pipelines.distill --teacher second_tier --train sst2/train.parquet --held_out 1500 \\
       --unlabeled imdb/train.parquet --output first_tier

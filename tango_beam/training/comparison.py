@@ -15,7 +15,6 @@ from tango_beam.answers.task import MULTI_LABEL, SCORE
 from tango_beam.arrays import Bool, Float32
 from tango_beam.guarantees.thresholds import threshold_for_agreement
 from tango_beam.io.labelled import LabelledTexts
-from tango_beam.models.bilstm import BiLSTM
 from tango_beam.models.logits import logits_of
 from tango_beam.models.protocol import Model
 from tango_beam.training import objectives
@@ -93,11 +92,11 @@ class Comparison:
         return (outputs.argmax(axis=1) == self.second.argmax(axis=1))[:, None]
 
 
-def with_teacher(teacher: Model, task: Task, data: LabelledTexts) -> Callable[[BiLSTM], Comparison]:
+def with_teacher(teacher: Model, task: Task, data: LabelledTexts) -> Callable[[Model], Comparison]:
     """Compares students with their teacher on labelled texts; the teacher answers them once."""
     taught = logits_of(teacher, data.texts, data.pairs)
 
-    def compare(student: BiLSTM) -> Comparison:
+    def compare(student: Model) -> Comparison:
         outputs = logits_of(student, data.texts, data.pairs)
         return Comparison(task, teacher.labels, outputs, taught, data.targets)
 

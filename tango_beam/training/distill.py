@@ -1,7 +1,8 @@
-"""Distils a second tier into a BiLSTM: squared error on the teacher's logits.
+"""Distils a second tier into a first one: squared error on the teacher's logits.
 
 TangoBERT, section 4.2, after Tang et al. (2019). The student reads the teacher's own word pieces
-(a text is then tokenized once for both tiers) or words of its own (the paper's student).
+(a text is then tokenized once for both tiers) or words of its own (the paper's student); it is a
+BiLSTM, or static.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch.nn import functional
 
 from tango_beam.answers import Task
@@ -23,10 +23,9 @@ from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import transformer
-from tango_beam.models.bilstm import BiLSTM, BiLSTMNetwork
-from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.models.static import StaticModel
+from tango_beam.models.static_config import StaticConfig
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer
 from tango_beam.training import (
     comparison,
     inputs,
@@ -34,17 +33,24 @@ from tango_beam.training import (
     model_card,
     objectives,
     span_distillation,
+    students,
     teacher_logits,
     texts,
-    vocabulary,
 )
 from tango_beam.training.objectives import PROBLEM_TYPES, Scale
 from tango_beam.training.options import DistillOptions
+from tango_beam.training.students import Student
 
 logger = logging.getLogger(__name__)
 
-# Spread of a fresh embedding; vectors that start from elsewhere are brought to it.
-EMBEDDING_SPREAD = 0.3
+# Of a static student, where an option was left as it is. A step takes as long as the optimizer over
+# all embeddings, whatever the rows: so there are many rows in it.
+STATIC = {
+    "embedding_size": StaticConfig.embedding_size,
+    "feed_forward_size": StaticConfig.feed_forward_size,
+    "batch_size": 1024,
+    "learning_rate": 5e-3,
+}
 
 
 def run(options: DistillOptions, command: str) -> dict[str, float]:
@@ -59,7 +65,14 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     """
     kind = inputs.kind_of_teacher(options.teacher)
     if kind == SPAN:
+        if options.student != "pieces":
+            raise RefusedError(
+                f"--student {options.student}: expected a teacher that gives labels or a score, "
+                f"found one of spans; its student is some of its layers: leave --student out"
+            )
         return span_distillation.run(options, command)
+    if options.student == "static":
+        options = replace(options, **options.usual(**STATIC))
     folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     task, makes_cascade = _task(options, kind)
@@ -67,7 +80,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     rows, used = texts.gather(
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
     )
-    student = _student(options, teacher, kind, rows)
+    student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
     logger.info("%s texts to distil on", f"{len(rows):,}")
     answering = transformer.to_answer(teacher)
     logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)
@@ -75,12 +88,12 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     if options.held_out:
         compare = comparison.with_teacher(answering, task, data.held_out)
 
-    def rank(current: BiLSTM) -> dict[str, float]:
+    def rank(current: Student) -> dict[str, float]:
         return compare(current).scores("held-out") if compare else {}
 
     history = distill(student, rows, logits, options, rank)
     scores, threshold = rank(student), None
-    shared = bool(options.cascade) and options.student == "pieces"
+    shared = bool(options.cascade) and options.student != "words"
     dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
     student.save(folder, dtype, tokenizer=not shared)
     if compare and makes_cascade:
@@ -108,23 +121,6 @@ def _task(options: DistillOptions, kind: str) -> tuple[Task, bool]:
     return Task(kind, options.cuts), True
 
 
-def _student(
-    options: DistillOptions, teacher: Transformer, kind: str, rows: list[texts.Row]
-) -> BiLSTM:
-    shape = options.shape(teacher.labels, PROBLEM_TYPES[kind])
-    if options.student == "words":
-        return words_student(
-            [text for row in rows for text in row], shape, options.seed, options.vectors
-        )
-    widest = min(teacher.network.get_input_embeddings().weight.shape)
-    if shape.embedding_size > widest:
-        raise RefusedError(
-            f"--embedding_size: expected at most the teacher's {widest}, found "
-            f"{shape.embedding_size}"
-        )
-    return pieces_student(teacher, shape, options.seed)
-
-
 def _save_cascade(
     options: DistillOptions, threshold: float, labels: tuple[str, ...], task: Task, shared: bool
 ) -> None:
@@ -142,52 +138,17 @@ def _save_cascade(
     save_cascade(cascade, student.parent)
 
 
-def pieces_student(teacher: Transformer, config: BiLSTMConfig, seed: int) -> BiLSTM:
-    """An untrained student that reads the teacher's word pieces.
-
-    Its embeddings start from the teacher's, projected on their first principal components.
-    """
-    torch.manual_seed(seed)
-    vectors = teacher.network.get_input_embeddings().weight.detach().float()
-    centred = vectors - vectors.mean(dim=0)
-    _, _, directions = torch.pca_lowrank(centred, q=config.embedding_size, center=False)
-    projected = centred @ directions
-    config = replace(config, vocabulary_size=len(vectors), pad_id=teacher.tokenizer.pad_id)
-    network = BiLSTMNetwork(config)
-    with torch.no_grad():
-        network.embedding.weight.copy_(projected * (EMBEDDING_SPREAD / projected.std()))
-    return BiLSTM(config, network, teacher.tokenizer.sided())
-
-
-def words_student(
-    texts: list[str], config: BiLSTMConfig, seed: int, vectors: str | None = None
-) -> BiLSTM:
-    """An untrained student that reads words: the paper's, with GloVe where a file is given."""
-    torch.manual_seed(seed)
-    tokenizer: Tokenizer = vocabulary.word_tokenizer(texts, config.vocabulary_size)
-    config = replace(config, vocabulary_size=tokenizer.get_vocab_size(), pad_id=0)
-    network = BiLSTMNetwork(config)
-    with torch.no_grad():
-        torch.nn.init.normal_(network.embedding.weight, std=EMBEDDING_SPREAD)
-        if vectors:
-            ids, known = vocabulary.word_vectors(vectors, tokenizer, config.embedding_size)
-            scaled = torch.from_numpy(known * (EMBEDDING_SPREAD / known.std()))
-            network.embedding.weight[torch.from_numpy(ids)] = scaled
-            logger.info("%d of %d words start from %s", len(ids), config.vocabulary_size, vectors)
-    return BiLSTM(config, network, tokenizer)
-
-
 def distill(
-    student: BiLSTM,
+    student: Student,
     rows: list[texts.Row],
     teacher_logits: Float32,
     options: DistillOptions,
-    rank: Callable[[BiLSTM], dict[str, float]],
+    rank: Callable[[Student], dict[str, float]],
 ) -> list[dict[str, float]]:
     """Trains a student in place on the teacher's logits.
 
     Args:
-      student: from `pieces_student` or `words_student`.
+      student: from `students.make`.
       rows: labelled, unlabelled and augmented texts alike.
       teacher_logits: its raw outputs, float32, shape [rows, labels].
       options: see `DistillOptions`.
@@ -201,6 +162,8 @@ def distill(
     tokens = _tokenize(student, rows)
     usable = np.flatnonzero(tokens.lengths > 0)
     lengths = tokens.lengths[usable]
+    if isinstance(student, StaticModel):
+        lengths = np.ones_like(lengths)  # nothing is padded, so any rows may meet
     epochs = [
         [
             usable[batch]
@@ -213,8 +176,7 @@ def distill(
         aim = torch.from_numpy(goal)
 
         def loss(batch: Int64) -> torch.Tensor:
-            ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
-            return functional.mse_loss(student.network(ids), aim[batch])
+            return functional.mse_loss(student.logits(tokens, batch), aim[batch])
 
         return loop.train(student.network, epochs, options, loss, per_row=True, rank=look)
 
@@ -227,7 +189,7 @@ def distill(
     return train(teacher_logits, lambda: rank(student))
 
 
-def _tokenize(student: BiLSTM, rows: list[texts.Row], window: int = 65_536) -> Tokens:
+def _tokenize(student: Student, rows: list[texts.Row], window: int = 65_536) -> Tokens:
     """Tokens of many texts; windows keep the tokenizer's own objects few."""
     parts = [
         student.tokenize(*texts.columns(rows[at : at + window]))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tango_beam.arrays import Int64
 from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
+from tango_beam.models.static_config import StaticConfig
 from tango_beam.options import InputFormat, refuse_outside
 
 AUGMENTATIONS = ("mask", "ngram", "join")
@@ -198,8 +199,10 @@ class DistillOptions(TrainingOptions):
     augmented: int | None = _data(
         "how many augmented texts (default: 90,000; none for pairs, which are not augmented)", None
     )
-    student: Literal["pieces", "words"] = _shape(
-        "reads the teacher's word pieces, or words", "pieces"
+    student: Literal["pieces", "words", "static"] = _shape(
+        "a BiLSTM that reads the teacher's word pieces, or words; or a static one, of means of "
+        "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer",
+        "pieces",
     )
     vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="GLOB")
     vocabulary_size: int = _shape(
@@ -207,20 +210,28 @@ class DistillOptions(TrainingOptions):
         BiLSTMConfig.vocabulary_size,
     )
     embedding_size: int = _shape(
-        "width of a word's or piece's embedding", BiLSTMConfig.embedding_size
+        "width of a word's or piece's embedding (static: 64)", BiLSTMConfig.embedding_size
     )
     hidden_size: int = _shape(
         "units of one direction of one of the two LSTM layers", BiLSTMConfig.hidden_size
     )
     feed_forward_size: int = _shape(
-        "units between the LSTM and the labels", BiLSTMConfig.feed_forward_size
+        "units between the LSTM, or the means (static: 64), and the labels",
+        BiLSTMConfig.feed_forward_size,
+    )
+    bigrams: int = _shape(
+        "static: buckets for hashed bigrams, a power of two; 0: none", StaticConfig.bigrams
     )
     max_length: int = _shape("tokens read of a text (spans: 384)", BiLSTMConfig.max_length)
     layers: int = _shape("spans: layers of the teacher that the student starts from", 3)
-    dropout: float = _shape("between layers, in training", BiLSTMConfig.dropout)
+    dropout: float = _shape(
+        "between layers (static: of the means), in training", BiLSTMConfig.dropout
+    )
     epochs: int = _training("passes over all texts (spans: 3)", 4)
-    learning_rate: float = _training("peak of AdamW's, down linearly to 0 (spans: 1e-4)", 2e-3)
-    batch_size: int = _training("texts a step (spans: 16)", 128)
+    learning_rate: float = _training(
+        "peak of AdamW's, down linearly to 0 (spans: 1e-4, static: 5e-3)", 2e-3
+    )
+    batch_size: int = _training("texts a step (spans: 16, static: 1024)", 128)
     seed: int = _training("order of texts, augmentation, dropout, first weights", 0)
     weight_decay: float = 1e-5
     warm_up: float = 0.02
@@ -255,9 +266,25 @@ class DistillOptions(TrainingOptions):
         stated = {name: getattr(self, name) for name in (*names, "max_length", "dropout")}
         return BiLSTMConfig(labels, problem_type=problem_type, **stated)
 
+    def static_shape(
+        self, labels: tuple[str, ...], problem_type: str, separator: int | None
+    ) -> StaticConfig:
+        """Shape of a static student that gives these labels."""
+        names = ("embedding_size", "bigrams", "feed_forward_size", "max_length", "dropout")
+        stated = {name: getattr(self, name) for name in names}
+        return StaticConfig(labels, problem_type=problem_type, separator=separator, **stated)
+
+    def usual(self, **own: Any) -> dict[str, Any]:
+        """These options, with other values where they were left as they are."""
+        usual = {field.name: field.default for field in fields(self)}
+        stated = {name: getattr(self, name) for name in own}
+        return {name: own[name] if v == usual[name] else v for name, v in stated.items()}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_outside(self, 0, "augmented")
+        refuse_outside(self, 0, "augmented", "bigrams")
+        if self.bigrams.bit_count() > 1 or self.bigrams == 1:
+            raise RefusedError(f"--bigrams: expected 0, 2, 4, 8, ..., found {self.bigrams}")
         refuse_outside(self, 1, "embedding_size", "hidden_size", "feed_forward_size", "layers")
         # Padding, the unknown word, and one that is known.
         refuse_outside(self, 3, "vocabulary_size", "max_length")

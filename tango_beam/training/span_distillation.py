@@ -51,17 +51,13 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
 
 def as_finetuning(options: DistillOptions) -> FinetuneOptions:
     """The same as a fine-tuning of the teacher's layers on the teacher's answers."""
-    usual = {field.name: field.default for field in fields(DistillOptions)}
-    own = {"epochs": _EPOCHS, "learning_rate": _RATE, "batch_size": _ROWS, "max_length": _LENGTH}
+    own = options.usual(epochs=_EPOCHS, learning_rate=_RATE, batch_size=_ROWS, max_length=_LENGTH)
     shared = {field.name: getattr(options, field.name) for field in fields(TrainingOptions)}
-    stated = {name: getattr(options, name) for name in own}
-    changed = {name: own[name] for name, value in stated.items() if value == usual[name]}
     about = f"A first tier of {options.layers} layers distilled from {options.teacher}."
     return FinetuneOptions(
         **{
             **shared,
-            **stated,
-            **changed,
+            **own,
             "task": SPAN,
             "encoder": options.teacher,
             "teacher": (options.teacher,),

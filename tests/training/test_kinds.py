@@ -127,12 +127,13 @@ def test_transformers_reads_it_as_it_is(trained, folder):
         assert all(sum(row.values()) == pytest.approx(1, abs=1e-4) for row in found)
 
 
-def test_a_student_learns_every_kind(trained, folder):
+@pytest.mark.parametrize("student", ["pieces", "static"])
+def test_a_student_learns_every_kind(trained, folder, student):
     kind, teacher = trained
-    to = folder / f"student_{kind}"
+    to = folder / f"{student}_{kind}"
     data = ["--train", f"{folder}/train.parquet", "--dev", f"{folder}/dev.parquet"]
     more = "--augmented 0 --epochs 12 --learning_rate 1e-2 --batch_size 16 --held_out 60"
-    size = ["--embedding_size", "16", "--hidden_size", "16"]
+    size = ["--embedding_size", "16", "--hidden_size", "16", "--student", student]
     given = [*data, "--label_column", KINDS[kind][0], "--teacher", str(teacher)]
     assert distill.main([*given, "--output", str(to), *more.split(), *size]) == 0
     config = json.loads((to / "config.json").read_text())

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from pipelines import classify, distill, finetune
+from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
-from tango_beam.training import distill as distillation
 from tango_beam.training import finetune as finetuning
-from tango_beam.training import networks
+from tango_beam.training import networks, students
+from tango_beam.training.options import DistillOptions
 from tests import jobs, tiny
 from tests.models.families import checkpoint
 
@@ -50,7 +51,8 @@ def rows(tmp_path):
     return path
 
 
-def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert):
+@pytest.mark.parametrize("family", ["pieces", "static"])
+def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert, family):
     columns = ("--text_column", "pair.one", "--text_pair_column", "pair.two")
     teacher, student, mine = (tmp_path / "mine" / n for n in ("teacher", "student", ""))
     mine.mkdir()
@@ -59,7 +61,7 @@ def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert):
     tune = ("--encoder", str(bert), "--output", str(teacher), "--learning_rate", "1e-3")
     assert finetune.main([*tune, *data, *short]) == 0
     more = ("--unlabeled", str(rows), "--embedding_size", "8", "--cascade", "mine")
-    to = ("--teacher", str(teacher), "--output", str(student))
+    to = ("--teacher", str(teacher), "--output", str(student), "--student", family)
     assert distill.main([*to, *data, *more, "--epochs", "2", "--max_length", "32"]) == 0
     log = json.loads((student / "training.json").read_text())
     assert log["settings"]["text_pair_column"] == "pair.two"
@@ -71,6 +73,24 @@ def test_pairs_are_learnt_distilled_and_classified(tmp_path, rows, bert):
     assert {row["prediction"] for row in found} <= {"same", "other"}
 
 
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "XLNet", "T5", "GPT2"])
+def test_a_static_student_tells_the_two_texts_of_a_pair_apart(tmp_path, family):
+    checkpoint(tmp_path, family)
+    model = tiny.to_train(tmp_path)
+    given = {"train": "", "output": "", "teacher": "", "student": "static", "embedding_size": 8}
+    options = DistillOptions(text_pair_column="b", bigrams=0, **given)
+    if family == "GPT2":
+        with pytest.raises(RefusedError, match=r"--student static: .*between the texts of a pair"):
+            students.make(options, model, "regression", [])
+        return
+    student = students.make(options, model, "regression", [])
+    good, bad = ["good", "very good film"], ["bad plot", "a very dull movie"]
+    sides = [model.tokenize(pa.array(texts)) for texts in (good, bad)]
+    one, two = (student.tokenize(pa.array(a), pa.array(b)) for a, b in ((good, bad), (bad, good)))
+    logits = [student.forward(tokens, np.arange(2)) for tokens in (one, two, *sides)]
+    assert all(np.abs(a - b).max() > 1e-4 for n, a in enumerate(logits) for b in logits[:n])
+
+
 @pytest.mark.parametrize("settings", [{"truncation_side": "left"}, {"split_special_tokens": True}])
 @pytest.mark.parametrize("own", [True, False])
 def test_a_student_reads_texts_as_its_teacher_does(settings, own, tmp_path):
@@ -78,7 +98,7 @@ def test_a_student_reads_texts_as_its_teacher_does(settings, own, tmp_path):
     checkpoint(teacher, "Bert", **settings)
     model = tiny.to_train(teacher, max_length=12)
     shape = BiLSTMConfig(model.labels, embedding_size=8, hidden_size=8, max_length=12)
-    student = distillation.pieces_student(model, shape, 0)
+    student = students.pieces_student(model, shape, 0)
     student.save(tmp_path / "student", tokenizer=own)
     shared = {} if own else {"tokenizer": str(teacher)}
     again = tiny.load(tmp_path / "student", max_length=12, **shared)

@@ -313,3 +313,18 @@ def test_a_refusal_reaches_the_shell_as_one_line_and_code_2(name, bert, tmp_path
     assert "none.parquet: expected at least one file, found no match" in found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize("student", ["static", "words"])
+def test_a_teacher_of_spans_has_no_student_of_another_family(tmp_path, write, student):
+    teacher = tiny.reader(tmp_path / "reader")
+    given = f"--teacher {teacher} --train {write('t.parquet')} --output {tmp_path}/out"
+    with pytest.raises(RefusedError, match=f"--student {student}: expected a teacher that"):
+        distill.main([*given.split(), "--student", student])
+
+
+@pytest.mark.parametrize("buckets", [1, 3, 65_535])
+def test_buckets_that_are_no_power_of_two_are_refused(tmp_path, buckets):
+    given = f"--teacher {tmp_path} --train x --output {tmp_path}/out --bigrams {buckets}"
+    with pytest.raises(RefusedError, match=f"--bigrams: expected 0, 2, 4, 8, .*found {buckets}"):
+        distill.main(given.split())

@@ -1,13 +1,14 @@
 """Both entry points end to end, on a task that a tiny model can learn."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import classify, distill, finetune
+from pipelines import calibrate, classify, distill, evaluate, finetune, tune
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.errors import RefusedError
 from tests import tiny
@@ -85,6 +86,34 @@ def test_what_they_made_classifies(trained, files, tmp_path):
     assert classify.main(given.split()) == 0
     rows = pq.read_table(tmp_path / "out").to_pylist()
     assert np.mean([row["prediction"] == row["label"] for row in rows]) > 0.9
+
+
+def test_a_static_first_tier_is_tuned_signed_for_run_and_reported_on(files, trained, tmp_path):
+    shutil.copytree(trained / "second_tier", tmp_path / "mine" / "second_tier")
+    mine, dev = tmp_path / "mine", f"{files}/dev.parquet"
+    distill.main(
+        f"--train {files}/train.parquet --dev {dev} --teacher {mine}/second_tier --held_out 60 "
+        f"--student static --output {mine}/first_tier --cascade mine --unlabeled "
+        f"{files}/domain.parquet --epochs 8 --learning_rate 2e-2 --batch_size 16 "
+        "--embedding_size 16 --bigrams 1024 --augmented 300".split()
+    )
+    assert scores(mine / "first_tier")["agreement of both, dev"] > 0.9
+    given = f"--input {files}/train.parquet --cascade {mine}".split()
+    quick = ["--rounds", "1", "--timed_seconds", "0.02", "--sample_rows", "400"]
+    quick += ["--min_agreement", "0.9"]
+    assert tune.main([*given, *quick, "--output", str(tmp_path / "tuned")]) == 0
+    given[-1] = str(tmp_path / "tuned")
+    goal = ["--agreement", "0.8", "--sample_rows", "450"]
+    assert calibrate.main([*given, *goal, "--output", str(tmp_path / "signed")]) == 0
+    given = ["--input", dev, "--cascade", str(tmp_path / "signed")]
+    for precision in ("fp32", "bf16"):
+        to = ["--output", str(tmp_path / precision), "--precision", precision]
+        assert classify.main([*given, *to]) == 0
+    manifest = json.loads((tmp_path / "fp32" / "_manifest.json").read_text())
+    first, *_ = manifest["tokens"].values()
+    assert first["padded"] == first["real"] > 0
+    quick = ["--repeats", "1", "--splits", "3", "--single_rows", "4"]
+    assert evaluate.main([*given, *quick, "--output", str(tmp_path / "report")]) == 0
 
 
 def test_the_papers_student_reads_words(files, trained, tmp_path):
