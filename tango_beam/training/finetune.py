@@ -72,7 +72,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
 
     history = fine_tune(model, rows, goal, loss, options, rank)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
-    scores = rank(model)
+    scores = rank(model) if options.store == "bf16" else loop.last_scores(history)
     if data.dev:
         scores |= scores_on(model, data.dev, "dev")
     used += model_card.scored_rows(options, data.held_out, data.dev)

@@ -73,6 +73,11 @@ def train(
     return state.history
 
 
+def last_scores(history: list[dict[str, float]]) -> dict[str, float]:
+    """What `rank` said after the last epoch: the scores of the weights as they are, in fp32."""
+    return {name: value for name, value in history[-1].items() if name not in ("epoch", "loss")}
+
+
 def _step(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -60,7 +60,9 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
         goal = targets(windows, positions(windows, train))
     history = fit(model, windows, goal, options, held_out)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
-    scores = scored(model, held_out, "held-out")
+    scores = loop.last_scores(history)
+    if options.store == "bf16":
+        scores = scored(model, held_out, "held-out")
     if dev is not None:
         scores |= scored(model, dev, "dev")
     used = [model_card.data_row(options.train, len(train), "train")]
