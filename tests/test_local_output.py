@@ -43,7 +43,7 @@ def test_only_an_earlier_one_is_replaced_and_only_where_that_was_asked_for(tmp_p
 
 def test_a_file_that_is_kept_may_be_there(tmp_path):
     (tmp_path / "kept").touch()
-    assert check_local_output(str(tmp_path), kept="kept") == tmp_path
+    assert check_local_output(str(tmp_path), kept=["kept"]) == tmp_path
     (tmp_path / "other").touch()
     with pytest.raises(RefusedError, match="found kept, other"):
-        check_local_output(str(tmp_path), kept="kept")
+        check_local_output(str(tmp_path), kept=["kept"])

@@ -33,7 +33,7 @@ def open_output(cascade: CascadeConfig, output: str, overwrite: bool) -> tuple[A
         output,
         kind="calibration",
         overwrite=overwrite,
-        kept=ATTEMPTS,
+        kept=[ATTEMPTS],
         foreign=lambda names: [] if ATTEMPTS in names else names,
     )
     path = folder / ATTEMPTS

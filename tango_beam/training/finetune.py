@@ -206,7 +206,7 @@ def _train(
     torch.manual_seed(options.seed)
     tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
     network = networks.of(model, options.precision)
-    least = options.tokens_a_step(tokens.lengths)
+    least = loop.tokens_a_step(options, tokens.lengths)
     epochs = [
         loop.epoch_batches(tokens.lengths, rng, rows=options.batch_size, tokens=least)
         for _ in range(options.epochs)

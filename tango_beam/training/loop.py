@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from tango_beam.arrays import Float64, Int64
-from tango_beam.training.options import TrainingOptions
+from tango_beam.training.options import FinetuneOptions, TrainingOptions
 from tango_beam.training.progress import shown
 from tango_beam.training.resume import State
 
 logger = logging.getLogger(__name__)
+
+# A step of fewer tokens leaves much of a machine idle; few steps teach little, whatever is in them.
+_STEP_TOKENS, _STEPS = 2048, 64
 
 
 def train(
@@ -117,6 +120,18 @@ def epoch_batches(
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1) if exact else [order]
     batches = [batch for group in groups for batch in _cut(group, lengths[group], rows, tokens)]
     return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def tokens_a_step(options: FinetuneOptions, lengths: Int64) -> int:
+    """Tokens that a step has at least, where `--batch_size` rows have fewer.
+
+    Args:
+      options: may say how many.
+      lengths: tokens in each row, int64, shape [rows].
+    """
+    if options.batch_tokens is not None:
+        return options.batch_tokens
+    return min(_STEP_TOKENS, int(lengths.sum()) // _STEPS)
 
 
 def _cut(group: Int64, lengths: Int64, rows: int, tokens: int) -> list[Int64]:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tango_beam.arrays import Int64
 from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
@@ -15,9 +14,6 @@ from tango_beam.models.static_config import StaticConfig
 from tango_beam.options import InputFormat, refuse_outside
 
 AUGMENTATIONS = ("mask", "ngram", "join")
-
-# A step of fewer tokens leaves much of a machine idle; few steps teach little, whatever is in them.
-_STEP_TOKENS, _STEPS = 2048, 64
 
 _data = partial(option, group="data")
 _shape = partial(option, group="shape of the student")
@@ -167,16 +163,6 @@ class FinetuneOptions(TrainingOptions):
         "with --teacher: sentences of each --unlabeled file, drawn at random (default: all)", None
     )
     about: str = option("a sentence for the model card", "", metavar="TEXT")
-
-    def tokens_a_step(self, lengths: Int64) -> int:
-        """Tokens that a step has at least, where `batch_size` rows have fewer.
-
-        Args:
-          lengths: tokens in each row, int64, shape [rows].
-        """
-        if self.batch_tokens is not None:
-            return self.batch_tokens
-        return min(_STEP_TOKENS, int(lengths.sum()) // _STEPS)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -146,7 +146,7 @@ def fit(
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     network = networks.of(model, options.precision)
-    least = options.tokens_a_step(windows.lengths)
+    least = loop.tokens_a_step(options, windows.lengths)
     epochs = [
         loop.epoch_batches(windows.lengths, rng, rows=options.batch_size, tokens=least)
         for _ in range(options.epochs)

@@ -41,7 +41,7 @@ def test_an_epochs_batches_hold_every_row_once(lengths, size, tokens, exact):
 def test_a_step_of_short_texts_has_more_of_them_unless_steps_are_few(tmp_path):
     def rows_a_step(count, length, **changes):
         lengths = np.full(count, length)
-        tokens = options(tmp_path, **changes).tokens_a_step(lengths)
+        tokens = loop.tokens_a_step(options(tmp_path, **changes), lengths)
         size = {"rows": 32, "tokens": tokens}
         return len(loop.epoch_batches(lengths, np.random.default_rng(0), **size)[0])
 
