@@ -1,13 +1,19 @@
 import os
 from pathlib import Path
 
+# Files of tests run side by side: each on its share of the cores, in what it starts as well.
+os.environ.update(
+    {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // int(workers)))}
+    if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"))
+    else {}
+)
+# No hub: what is loaded lies on disk.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import hypothesis
 import numpy as np
 import pytest
 import torch
-
-# No hub: what is loaded lies on disk.
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 from pipelines import classify
 from tests import jobs, tiny

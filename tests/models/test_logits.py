@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tango_beam.models import thread_pool
 from tango_beam.models.logits import logits_of, logits_of_tokens
 from tests import tiny
 
@@ -28,6 +29,19 @@ def test_windows_and_micro_batches_do_not_move_a_score(model, texts):
     ):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, alone, atol=2e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_micro_batches_side_by_side_are_scored_as_one_by_one(model, texts, threads, monkeypatch):
+    monkeypatch.setattr(model, "batch_tokens", 40)
+    tokens = model.tokenize(pa.array(texts))
+    thread_pool.limit(threads)
+    try:
+        assert len(model.plan(tokens.lengths)) > threads
+        found = logits_of_tokens(model, tokens)
+    finally:
+        thread_pool.limit(None)
+    np.testing.assert_allclose(found, tiny.one_at_a_time(model, tokens), atol=2e-5)
 
 
 def test_columns_stand_in_the_order_of_the_labels_that_are_given(model, texts):
