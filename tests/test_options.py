@@ -90,7 +90,7 @@ def test_the_help_shows_the_default(orders):
 
 def test_the_entry_points_show_the_dataclasses_defaults():
     fine = " ".join(finetune.parser().format_help().split())
-    assert f"(default: {FinetuneOptions.learning_rate})" in fine
+    assert f"tokens read of a text (default: {FinetuneOptions.max_length})" in fine
     small = " ".join(distill.parser().format_help().split())
     assert f"LSTM layers (default: {BiLSTMConfig.hidden_size})" in small
     assert f"passes over all texts (spans: 3) (default: {DistillOptions.epochs})" in small

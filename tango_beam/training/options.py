@@ -73,7 +73,7 @@ class TrainingOptions:
     )
     store: Literal["bf16", "fp32"] = _data("precision of the weights on disk", "fp32")
     epochs: int
-    learning_rate: float
+    learning_rate: float | None
     batch_size: int
     seed: int
     max_length: int
@@ -122,7 +122,11 @@ class FinetuneOptions(TrainingOptions):
         None,
     )
     epochs: int = _training("passes over the training rows", 2)
-    learning_rate: float = _training("peak of AdamW's, after a warm-up, down linearly to 0", 7e-5)
+    learning_rate: float | None = _training(
+        "peak of AdamW's, after a warm-up, down linearly to 0 (default: 7e-5 for a step of 32 "
+        "texts, and in proportion for one of more)",
+        None,
+    )
     batch_size: int = _training("texts a step, at least", 32)
     batch_tokens: int | None = _training(
         "where texts are short, a step has so many tokens, and with them more texts than "

@@ -52,6 +52,16 @@ def test_a_step_of_short_texts_has_more_of_them_unless_steps_are_few(tmp_path):
     assert rows_a_step(100_000, 16, batch_tokens=0) == 32
 
 
+@pytest.mark.parametrize(
+    ("rows", "stated", "expected"),
+    [(32, None, 7e-5), (128, None, 2.8e-4), (8, None, 7e-5), (128, 1e-4, 1e-4)],
+)
+def test_the_usual_learning_rate_grows_with_the_rows_of_a_step(tmp_path, rows, stated, expected):
+    batches = [[np.arange(rows)] * 3]
+    found = loop._peak_rate(options(tmp_path, learning_rate=stated), batches)
+    assert found == pytest.approx(expected)
+
+
 def test_micro_batches_train_as_their_batch_does(tmp_path):
     def trained(name, cut):
         torch.manual_seed(0)
