@@ -7,9 +7,8 @@ BiLSTM, or static.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,8 @@ from tango_beam.answers.task import SCORE, SPAN
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
-from tango_beam.errors import RefusedError
 from tango_beam.models import transformer
 from tango_beam.models.static import StaticModel
-from tango_beam.models.static_config import StaticConfig
 from tango_beam.models.tokens import Tokens
 from tango_beam.training import (
     comparison,
@@ -41,17 +38,6 @@ from tango_beam.training.objectives import PROBLEM_TYPES, Scale
 from tango_beam.training.options import DistillOptions
 from tango_beam.training.students import Student
 
-logger = logging.getLogger(__name__)
-
-# Of a static student, where an option was left as it is. A step takes as long as the optimizer over
-# all embeddings, whatever the rows: so there are many rows in it.
-STATIC = {
-    "embedding_size": StaticConfig.embedding_size,
-    "feed_forward_size": StaticConfig.feed_forward_size,
-    "batch_size": 1024,
-    "learning_rate": 5e-3,
-}
-
 
 def run(options: DistillOptions, command: str) -> dict[str, float]:
     """Labels the texts, trains the student, writes it with its card; returns its scores.
@@ -65,14 +51,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     """
     kind = inputs.kind_of_teacher(options.teacher)
     if kind == SPAN:
-        if options.student != "pieces":
-            raise RefusedError(
-                f"--student {options.student}: expected a teacher that gives labels or a score, "
-                f"found one of spans; its student is some of its layers: leave --student out"
-            )
         return span_distillation.run(options, command)
-    if options.student == "static":
-        options = replace(options, **options.usual(**STATIC))
+    options = students.settled(options)
     folder = inputs.output_folder(options)
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     task, makes_cascade = _task(options, kind)
@@ -81,12 +61,10 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
         data.train, options, kinds=options.kinds, augmented=options.augmented_texts
     )
     student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
-    logger.info("%s texts to distil on", f"{len(rows):,}")
     answering = transformer.to_answer(teacher)
     logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)
-    compare = None
-    if options.held_out:
-        compare = comparison.with_teacher(answering, task, data.held_out)
+    held_out = data.held_out if options.held_out else None
+    compare = held_out and comparison.with_teacher(answering, task, held_out)
 
     def rank(current: Student) -> dict[str, float]:
         return compare(current).scores("held-out") if compare else {}
@@ -106,8 +84,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
         scores |= {} if threshold is None else tiers.cascade_scores(threshold, "dev")
     used += model_card.scored_rows(options, data.held_out, data.dev)
     about = f"A first tier distilled from {options.teacher} ({options.student})."
-    settings = {**asdict(options), **asdict(student.config)}
-    model_card.write(folder, folder.name, about, command, used, scores, history, settings)
+    stated = {**asdict(options), **asdict(student.config)}
+    model_card.write(folder, folder.name, about, command, used, scores, history, stated)
     if options.cascade and threshold is not None:
         _save_cascade(options, threshold, teacher.labels, task, shared)
     return scores

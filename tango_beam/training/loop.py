@@ -34,7 +34,7 @@ def train(
     rank: Callable[[], dict[str, float]] = dict,
     kept: Sequence[torch.Tensor] = (),
 ) -> list[dict[str, float]]:
-    """Trains a network, on the processor, in place.
+    """Trains a network in place; returns a dict an epoch: mean loss, and what `rank` said.
 
     Args:
       network: to be trained.
@@ -42,15 +42,11 @@ def train(
       options: learning rate, warm-up, weight decay.
       loss: mean over some rows.
       cut: cuts a batch into micro-batches, whose gradients are added up.
-      operations: that each row needs in a forward pass, float64, shape [rows], to log how fast it
-        goes; None where nobody counts.
+      operations: of each row in a forward pass, float64, shape [rows], for the log.
       per_row: the epoch's loss is the mean over rows, and not over batches.
       after_step: called with the number of steps before.
       rank: called after every epoch, the network in evaluation mode; returns scores to log.
       kept: tensors that `after_step` changes in place, and that belong to the training's state.
-
-    Returns:
-      One dict an epoch: its mean loss and what `rank` said.
 
     Raises:
       RefusedError: `--resume`, and the state on disk is of a training with other options.
@@ -60,11 +56,9 @@ def train(
     state = State(options, network, optimizer, kept, steps)
     for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
-        done = len(state.losses)
-        for rows in shown(batches, done, f"epoch {epoch} of {len(epochs)}", operations):
-            rate = peak * _linear_decay(state.step, steps, options.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        what = f"epoch {epoch} of {len(epochs)}"
+        for rows in shown(batches, len(state.losses), what, operations):
+            _set_rate(optimizer, peak * _linear_decay(state.step, steps, options.warm_up))
             state.losses.append(_step(network, optimizer, loss, cut(rows)))
             after_step(state.step)
             state.step += 1
@@ -76,6 +70,11 @@ def train(
         state.history.append(scores)
         state.losses = []
     return state.history
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def last_scores(history: list[dict[str, float]]) -> dict[str, float]:

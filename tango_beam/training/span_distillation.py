@@ -13,6 +13,7 @@ from tango_beam.answers.span import SpanDecoder
 from tango_beam.answers.task import SPAN
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.errors import RefusedError
 from tango_beam.guarantees.thresholds import threshold_for_agreement
 from tango_beam.models import loading
 from tango_beam.models.logits import logits_of
@@ -34,6 +35,11 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     Raises:
       RefusedError: before any training; says what does not fit.
     """
+    if options.student != "pieces":
+        raise RefusedError(
+            f"--student {options.student}: expected a teacher that gives labels or a score, "
+            f"found one of spans; its student is some of its layers: leave --student out"
+        )
     taught = as_finetuning(options)
     scores, held_out = span_training.run(taught, command)
     if not options.cascade:

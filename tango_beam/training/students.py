@@ -26,6 +26,21 @@ Student = BiLSTM | StaticModel
 EMBEDDING_SPREAD = 0.3
 
 
+# Of a static student, where an option was left as it is. A step takes as long as the optimizer over
+# all embeddings, whatever the rows: so there are many rows in it.
+_STATIC = {
+    "embedding_size": StaticConfig.embedding_size,
+    "feed_forward_size": StaticConfig.feed_forward_size,
+    "batch_size": 1024,
+    "learning_rate": 5e-3,
+}
+
+
+def settled(options: DistillOptions) -> DistillOptions:
+    """The options with a static student's own values where one was left as it is."""
+    return replace(options, **options.usual(**_STATIC)) if options.student == "static" else options
+
+
 def make(
     options: DistillOptions, teacher: Transformer, problem_type: str, rows: list[texts.Row]
 ) -> Student:
