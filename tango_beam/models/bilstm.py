@@ -7,20 +7,18 @@ feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from tango_beam import batching
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import own_checkpoint
+from tango_beam.models import own_model
 from tango_beam.models.bilstm_config import MODEL_TYPE, BiLSTMConfig
-from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import Tokens
 
 # Rows that a bf16 product with AMX takes at a time: an LSTM on whole tiles is 1.4 times as fast
@@ -89,41 +87,15 @@ def _reorder(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return states.gather(1, order[:, :, None].expand(-1, -1, states.shape[2]))
 
 
-class BiLSTM(Classifier):
-    """A BiLSTM classifier with its tokenizer, ready to answer and to be trained.
+class BiLSTM(own_model.OwnModel):
+    """A BiLSTM classifier with its tokenizer, ready to answer and to be trained."""
 
-    Args:
-      config: its shape.
-      network: on the processor, in float32.
-      tokenizer: makes the tokens.
-      tier: what the cascade says of it: max_length, batch_tokens, threads.
-      compute: device and precision, both settled.
-    """
+    model_type = MODEL_TYPE
 
-    def __init__(
-        self,
-        config: BiLSTMConfig,
-        network: BiLSTMNetwork,
-        tokenizer: Tokenizer,
-        tier: TierConfig | None = None,
-        compute: Compute = Compute("cpu", "fp32"),  # noqa: B008 - frozen
-    ) -> None:
-        tier = tier or TierConfig("")
-        super().__init__(
-            config.labels,
-            own_checkpoint.text_tokenizer(tokenizer, config, tier.max_length),
-            network,
-            device=compute.device,
-            precision=compute.precision,
-            batch_tokens=tier.batch_tokens,
-            threads=tier.threads or 1,
-        )
-        self.config = config
-        half = compute.precision == "bf16"
-        tiles = compute.device == "cuda" or (half and torch.cpu._is_amx_tile_supported())
-        self._tile = ROWS_IN_A_TILE if tiles else 1
-        dtype = torch.bfloat16 if half else torch.float32
-        self.network = network.to(device=compute.device, dtype=dtype).eval()
+    @cached_property
+    def _tile(self) -> int:
+        tiles = self.precision == "bf16" and torch.cpu._is_amx_tile_supported()
+        return ROWS_IN_A_TILE if tiles or self.device == "cuda" else 1
 
     @property
     def usual_tokens(self) -> int:
@@ -155,29 +127,7 @@ class BiLSTM(Classifier):
         ids = torch.from_numpy(tokens.padded(rows, self.config.pad_id))
         return cast(torch.Tensor, self.network(ids))
 
-    def save(
-        self, folder: Path, dtype: torch.dtype = torch.float32, *, tokenizer: bool = True
-    ) -> None:
-        """Writes config.json, model.safetensors and (if asked) tokenizer.json into a folder."""
-        kept = self.tokenizer if tokenizer else None
-        own_checkpoint.save(folder, MODEL_TYPE, self.config, self.network, dtype, kept)
-
 
 def load(tier: TierConfig, compute: Compute) -> BiLSTM:
-    """Loads what `BiLSTM.save` wrote.
-
-    Args:
-      tier: its source is a folder of this machine; `tokenizer` names the folder of tokenizer.json
-        for a student that reads its teacher's pieces; a larger max_length than the config's is
-        passed over.
-      compute: device and precision, both settled; a BiLSTM has no int8.
-
-    Raises:
-      ValueError: weights that do not fit the config; both are shown.
-      FileNotFoundError: a file is missing; its path is in the message.
-    """
-    folder = Path(tier.source)
-    config = own_checkpoint.read_config(folder, BiLSTMConfig)
-    network = BiLSTMNetwork(config)
-    own_checkpoint.load_weights(folder, network)
-    return BiLSTM(config, network, own_checkpoint.read_tokenizer(tier), tier, compute)
+    """Loads what `BiLSTM.save` wrote (see `own_model.load`)."""
+    return own_model.load(BiLSTM, BiLSTMConfig, BiLSTMNetwork, tier, compute)

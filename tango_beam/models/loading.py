@@ -80,9 +80,9 @@ def vocabulary(tier: TierConfig) -> str:
 def _tokenizer(tier: TierConfig) -> TextTokenizer:
     # The families import here: torch and transformers take seconds, and only workers need them.
     if is_own(tier.source):
-        from tango_beam.models import own_checkpoint
+        from tango_beam.models import own_model
 
-        return own_checkpoint.load_tokenizer(tier)
+        return own_model.load_tokenizer(tier)
     from tango_beam.models import bert
 
     tokenizer = bert.load_tokenizer(tier)

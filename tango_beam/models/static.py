@@ -7,8 +7,7 @@ Nothing is padded, and a text costs a few nanoseconds a token: far less than its
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,7 @@ from torch.nn import functional
 from tango_beam import batching
 from tango_beam.arrays import Float32, Int32, Int64
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import flops, own_checkpoint, thread_pool
-from tango_beam.models.protocol import Classifier
+from tango_beam.models import flops, own_model, thread_pool
 from tango_beam.models.static_config import MODEL_TYPE, StaticConfig
 from tango_beam.models.tokens import Tokens
 
@@ -118,42 +116,19 @@ class StaticNetwork(nn.Module):
         return torch.cat(sums, dim=1) / counts.to(sums[0].dtype)
 
 
-class StaticModel(Classifier):
-    """A static classifier with its tokenizer, ready to answer and to be trained.
+class StaticModel(own_model.OwnModel):
+    """A static classifier with its tokenizer, ready to answer and to be trained."""
 
-    Args:
-      config: its shape.
-      network: on the processor, in float32.
-      tokenizer: makes the tokens.
-      tier: what the cascade says of it: max_length, batch_tokens, threads.
-      compute: device and precision, both settled.
-    """
+    model_type = MODEL_TYPE
 
     def __init__(
-        self,
-        config: StaticConfig,
-        network: StaticNetwork,
-        tokenizer: Tokenizer,
-        tier: TierConfig | None = None,
-        compute: Compute = Compute("cpu", "fp32"),  # noqa: B008 - frozen
+        self, config: StaticConfig, network: StaticNetwork, tokenizer: Tokenizer, *given: Any
     ) -> None:
-        tier = tier or TierConfig("")
-        super().__init__(
-            config.labels,
-            own_checkpoint.text_tokenizer(tokenizer, config, tier.max_length),
-            network,
-            device=compute.device,
-            precision=compute.precision,
-            batch_tokens=tier.batch_tokens,
-            threads=tier.threads or 1,
-        )
-        self.config = config
+        super().__init__(config, network, tokenizer, *given)
         head = [layer for layer in network.feed_forward if isinstance(layer, nn.Linear)]
         # An addition for each column of an embedding, where a weight is two operations.
         adds = config.embedding_size // (1 if config.bigrams else 2)
         self.operations = flops.Operations(adds, sum(h.weight.numel() for h in head), 0, 0)
-        dtype = torch.bfloat16 if compute.precision == "bf16" else torch.float32
-        self.network = network.to(device=compute.device, dtype=dtype).eval()
 
     @property
     def usual_tokens(self) -> int:
@@ -178,18 +153,7 @@ class StaticModel(Classifier):
         """Logits to train on, shape [rows, labels]."""
         return cast(torch.Tensor, self.network(tokens.take(rows)))
 
-    def save(
-        self, folder: Path, dtype: torch.dtype = torch.float32, *, tokenizer: bool = True
-    ) -> None:
-        """Writes config.json, model.safetensors and (if asked) the tokenizer into a folder."""
-        kept = self.tokenizer if tokenizer else None
-        own_checkpoint.save(folder, MODEL_TYPE, self.config, self.network, dtype, kept)
-
 
 def load(tier: TierConfig, compute: Compute) -> StaticModel:
-    """Loads what `StaticModel.save` wrote; see `bilstm.load`."""
-    folder = Path(tier.source)
-    config = own_checkpoint.read_config(folder, StaticConfig)
-    network = StaticNetwork(config)
-    own_checkpoint.load_weights(folder, network)
-    return StaticModel(config, network, own_checkpoint.read_tokenizer(tier), tier, compute)
+    """Loads what `StaticModel.save` wrote (see `own_model.load`)."""
+    return own_model.load(StaticModel, StaticConfig, StaticNetwork, tier, compute)

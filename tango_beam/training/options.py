@@ -178,6 +178,8 @@ class FinetuneOptions(TrainingOptions):
         refuse_outside(self, 0, "stride")
         if self.unlabeled and not self.teacher:
             raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")
+        if self.teacher_logits and not self.teacher:
+            raise RefusedError("--teacher_logits: expected --teacher, found none")
 
 
 @dataclass(frozen=True, kw_only=True)

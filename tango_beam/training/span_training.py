@@ -45,6 +45,10 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
     Raises:
       RefusedError: before any training; says what does not fit.
     """
+    if options.teacher_logits:
+        raise RefusedError(
+            "--teacher_logits: expected labels or a score, found spans: none is kept"
+        )
     folder = inputs.output_folder(options)
     data = read(options.train, "--train", options)
     dev = read(options.dev, "--dev", options) if options.dev else None

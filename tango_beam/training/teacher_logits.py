@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tango_beam import checkpoint_files
 from tango_beam.arrays import Float32
+from tango_beam.models.checkpoints import revision_of
 from tango_beam.models.logits import in_order, logits_of_tokens
 from tango_beam.models.protocol import Model
 from tango_beam.training.options import TrainingOptions
@@ -41,7 +42,7 @@ class TeacherLogits:
     """
 
     def __init__(self, folder: Path, source: str, reading: str) -> None:
-        stated = f"{checkpoint_files.digest(source)} {reading}"
+        stated = f"{checkpoint_files.digest(source, revision_of(source))} {reading}"
         self._folder = folder / hashlib.sha256(stated.encode()).hexdigest()[:16]
 
     def of(self, teacher: Model, rows: Sequence[Row]) -> Float32:

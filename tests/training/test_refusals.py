@@ -78,6 +78,19 @@ def test_what_a_training_left_behind_is_gone_on_with_or_refused(train, tmp_path,
     refused(train, f"found {name} of a training that was cut short; --resume goes on with it")
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--teacher_logits: expected --teacher, found none"),
+        (["--task", "span", "--teacher", "x"], "--teacher_logits: expected labels or a score"),
+    ],
+)
+def test_logits_that_no_teacher_would_leave_are_not_asked_for(write, tmp_path, more, message):
+    given = ["--encoder", "x", "--train", write("t.parquet"), "--output", str(tmp_path / "out")]
+    with pytest.raises(RefusedError, match=message):
+        finetune.main([*given, "--teacher_logits", str(tmp_path / "kept"), *more])
+
+
 def test_what_fits_trains(train):
     with pytest.raises(AssertionError, match="it trains"):
         train()
