@@ -218,11 +218,15 @@ def _inner(hint: Any) -> list[Any]:
 def options_of(kind: type[T], ours: argparse.Namespace) -> T:
     """The options dataclass that a command line states.
 
+    A field `stated` gets the names of the options that were given.
+
     Raises:
       RefusedError: a value that the dataclass refuses.
     """
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     given = {name: value for name, value in vars(ours).items() if name in names}
+    if "stated" in names:
+        given["stated"] = sorted(given)
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 

@@ -109,3 +109,9 @@ def test_numbers_outside_their_bounds_are_refused(size, bounds, message):
     with pytest.raises(RefusedError, match=message):
         refuse_outside(Order("a", size), 1, "size", **bounds)
     refuse_outside(Order("a", 2), 1, "size", "sauce", **bounds)
+
+
+def test_an_option_that_is_given_as_it_is_by_default_is_not_taken_for_one_that_is_not_given():
+    given = ["--teacher", "a", "--train", "b", "--output", "c", "--batch_size", "128"]
+    options = options_of(DistillOptions, distill.parser().parse_args(given))
+    assert options.usual(batch_size=1024, epochs=9) == {"batch_size": 128, "epochs": 9}

@@ -241,6 +241,8 @@ class DistillOptions(TrainingOptions):
         metavar="0..1",
     )
 
+    stated: tuple[str, ...] = ()  # names of the options that a command line gives
+
     @property
     def augmented_texts(self) -> int:
         """How many augmented texts there are to be."""
@@ -269,8 +271,9 @@ class DistillOptions(TrainingOptions):
     def usual(self, **own: Any) -> dict[str, Any]:
         """These options, with other values where they were left as they are."""
         usual = {field.name: field.default for field in fields(self)}
-        stated = {name: getattr(self, name) for name in own}
-        return {name: own[name] if v == usual[name] else v for name, v in stated.items()}
+        found = {name: getattr(self, name) for name in own}
+        left = {name for name, v in found.items() if v == usual[name] and name not in self.stated}
+        return {name: own[name] if name in left else v for name, v in found.items()}
 
     def __post_init__(self) -> None:
         super().__post_init__()
