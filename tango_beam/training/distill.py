@@ -58,7 +58,11 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = texts.gather(
-        data.train, options, kinds=options.kinds, augmented=options.augmented_texts
+        data.train,
+        options,
+        kinds=options.kinds,
+        augmented=options.augmented_texts,
+        of_unlabeled=options.augment_unlabeled,
     )
     student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
     answering = transformer.to_answer(teacher)

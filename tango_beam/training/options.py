@@ -191,6 +191,7 @@ class DistillOptions(TrainingOptions):
     augmented: int | None = _data(
         "how many augmented texts (default: 90,000; none for pairs, which are not augmented)", None
     )
+    augment_unlabeled: bool = _data("augment the texts of --unlabeled, too", False)
     student: Literal["pieces", "words", "static"] = _shape(
         "a BiLSTM that reads the teacher's word pieces, or words; or a static one, of means of "
         "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer",
@@ -293,6 +294,8 @@ class DistillOptions(TrainingOptions):
             raise RefusedError(
                 f"--augment: expected kinds out of {list(AUGMENTATIONS)}, found {unknown}"
             )
+        if self.augment_unlabeled and not self.unlabeled:
+            raise RefusedError("--augment_unlabeled: expected --unlabeled texts, found none")
         if self.vectors and self.student != "words":
             raise RefusedError(f"--vectors: expected --student words, found {self.student}")
         if self.cascade and not self.held_out:

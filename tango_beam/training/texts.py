@@ -39,6 +39,7 @@ def gather(
     *,
     kinds: Sequence[str] = (),
     augmented: int = 0,
+    of_unlabeled: bool = False,
     unlabeled_rows: int | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Distinct texts or pairs, and what a model card says of where they come from.
@@ -48,15 +49,12 @@ def gather(
       options: name the files; unlabelled texts are cut into sentences, pairs are taken as they are.
       kinds: augmentations, out of `augmentation.KINDS`.
       augmented: how many augmented texts.
+      of_unlabeled: they are made of the unlabelled texts, too, and not of the labelled ones alone.
       unlabeled_rows: the most rows taken of each unlabelled file; drawn at random.
     """
-    rows = list(dict.fromkeys(rows_of(train)))
+    labelled = list(dict.fromkeys(rows_of(train)))
     used = [model_card.data_row(options.train, len(train), "train")]
-    if augmented:
-        made = augmentation.augment([text for (text,) in rows], kinds, augmented, options.seed)
-        use = f"augmented ({', '.join(kinds)})"
-        used.append(model_card.data_row(options.train, len(made), use))
-        rows += [(text,) for text in made]
+    unlabeled = list[Row]()
     for path in options.unlabeled:
         read = _unlabeled(path, options)
         if unlabeled_rows is not None and unlabeled_rows < len(read):
@@ -64,8 +62,14 @@ def gather(
             chosen = np.sort(rng.choice(len(read), unlabeled_rows, replace=False))
             read = [read[row] for row in chosen]
         used.append(model_card.data_row(path, len(read), "unlabelled"))
-        rows += read
-    return list(dict.fromkeys(rows)), used
+        unlabeled += read
+    made = list[str]()
+    if augmented:
+        source = [text for (text,) in labelled + (unlabeled if of_unlabeled else [])]
+        made = augmentation.augment(source, kinds, augmented, options.seed)
+        use = f"augmented ({', '.join(kinds)}){' of all texts' if of_unlabeled else ''}"
+        used.append(model_card.data_row(options.train, len(made), use))
+    return list(dict.fromkeys([*labelled, *((text,) for text in made), *unlabeled])), used
 
 
 def _unlabeled(path: str, options: TrainingOptions) -> list[Row]:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 
 from tango_beam.errors import RefusedError
+from tango_beam.io.labelled import LabelledTexts
 from tango_beam.training import augmentation, holdout, texts, vocabulary
+from tango_beam.training.options import DistillOptions
 from tests import tiny
 
 PHRASES = st.lists(
@@ -95,6 +97,25 @@ def test_augmented_texts_are_made_of_the_rows_words(kind):
     if kind == "mask":
         assert {len(text.split()) for text in made} == {3, 6}
         assert 0 < sum(text in texts for text in made) < 200
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_unlabelled_texts_are_augmented_only_where_asked_for(tmp_path, asked):
+    files = tmp_path / "train.parquet", tmp_path / "domain.parquet"
+    for file, text in zip(files, ("a b c d e", "v w x y z"), strict=True):
+        pq.write_table(pa.table({"text": [text], "label": ["good"]}), file)
+    train = LabelledTexts(pa.array(["a b c d e"]), None, np.zeros(1, np.int64), ("good",))
+    given = {"train": str(files[0]), "unlabeled": (str(files[1]),), "augment_unlabeled": asked}
+    options = DistillOptions(teacher="", output="", **given)
+    made, used = texts.gather(train, options, kinds=["join"], augmented=50, of_unlabeled=asked)
+    mixed = {("a b c d e v w x y z",), ("v w x y z a b c d e",), ("v w x y z v w x y z",)}
+    alone = {("a b c d e",), ("v w x y z",), ("a b c d e a b c d e",)}
+    assert {*made} == (alone | mixed if asked else alone)
+    assert [row["use"] for row in used] == [
+        "train",
+        "unlabelled",
+        "augmented (join) of all texts" if asked else "augmented (join)",
+    ]
 
 
 def test_an_unknown_augmentation_is_refused():

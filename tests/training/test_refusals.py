@@ -240,6 +240,7 @@ def test_numbers_out_of_range_are_refused_by_option(train, option, value, messag
         (["--augment", "mask,shuffle"], r"--augment: expected kinds out of.*\['shuffle'\]"),
         (["--vectors", "glove.parquet"], "--vectors: expected --student words, found pieces"),
         (["--agreement", "2"], r"--agreement: expected 0 to 1, found 2\.0"),
+        (["--augment_unlabeled"], "--augment_unlabeled: expected --unlabeled"),
         (["--unlabeled", "{tmp}/none"], "--unlabeled .*none: expected at least one file"),
         (
             ["--student", "words", "--vectors", "{tmp}/train.parquet"],
