@@ -87,7 +87,7 @@ def _taught(
 ) -> tuple[list[texts.Row], Float32, list[dict[str, Any]]]:
     """Texts with the teachers' mean logits, and where the texts come from."""
     teachers = inputs.load_teachers(options.teacher, train, options.max_length)
-    gathered, used = texts.gather(train, options, unlabeled_rows=options.unlabeled_rows)
+    gathered, used = texts.gather(train, options)
     return gathered, teacher_logits.teach(teachers, gathered, train.labels, options), used
 
 

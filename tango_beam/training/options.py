@@ -65,6 +65,9 @@ class TrainingOptions:
         (),
         metavar="GLOB",
     )
+    unlabeled_rows: int | None = _data(
+        "sentences of each --unlabeled file, drawn at random (default: all)", None
+    )
     teacher_logits: str | None = _data(
         "keep what each teacher says of each text in this folder, so that another training asks no "
         "teacher again (default: in --output, until the training is done)",
@@ -101,7 +104,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         refuse_outside(self, 0, "learning_rate", above=True)
-        refuse_outside(self, 1, "epochs", "batch_size")
+        refuse_outside(self, 1, "epochs", "batch_size", "unlabeled_rows")
         refuse_outside(self, 0, "held_out", "held_out_seed", "seed", "weight_decay")
         refuse_outside(self, 0, "warm_up", under=1)
         if self.held_out_by and not self.held_out:
@@ -163,9 +166,6 @@ class FinetuneOptions(TrainingOptions):
         (),
         metavar="PATH-or-hub-id",
     )
-    unlabeled_rows: int | None = _data(
-        "with --teacher: sentences of each --unlabeled file, drawn at random (default: all)", None
-    )
     about: str = option("a sentence for the model card", "", metavar="TEXT")
 
     def __post_init__(self) -> None:
@@ -174,7 +174,7 @@ class FinetuneOptions(TrainingOptions):
         refuse_outside(self, 0, "smoothing", "average", under=1)
         refuse_outside(self, 1, "rare_weight")
         refuse_outside(self, 0, "batch_tokens")
-        refuse_outside(self, 1, "unlabeled_rows", "layers")
+        refuse_outside(self, 1, "layers")
         refuse_outside(self, 0, "stride")
         if self.unlabeled and not self.teacher:
             raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")

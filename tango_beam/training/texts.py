@@ -40,7 +40,6 @@ def gather(
     kinds: Sequence[str] = (),
     augmented: int = 0,
     of_unlabeled: bool = False,
-    unlabeled_rows: int | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Distinct texts or pairs, and what a model card says of where they come from.
 
@@ -50,16 +49,16 @@ def gather(
       kinds: augmentations, out of `augmentation.KINDS`.
       augmented: how many augmented texts.
       of_unlabeled: they are made of the unlabelled texts, too, and not of the labelled ones alone.
-      unlabeled_rows: the most rows taken of each unlabelled file; drawn at random.
     """
     labelled = list(dict.fromkeys(rows_of(train)))
     used = [model_card.data_row(options.train, len(train), "train")]
     unlabeled = list[Row]()
     for path in options.unlabeled:
         read = _unlabeled(path, options)
-        if unlabeled_rows is not None and unlabeled_rows < len(read):
+        most = options.unlabeled_rows
+        if most is not None and most < len(read):
             rng = np.random.default_rng(options.seed)
-            chosen = np.sort(rng.choice(len(read), unlabeled_rows, replace=False))
+            chosen = np.sort(rng.choice(len(read), most, replace=False))
             read = [read[row] for row in chosen]
         used.append(model_card.data_row(path, len(read), "unlabelled"))
         unlabeled += read
