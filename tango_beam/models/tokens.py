@@ -313,9 +313,9 @@ def _cut_long(texts: pa.Array, limit: int, side: str) -> pa.Array:
     if not pc.any(long).as_py():
         return texts
     start, stop, outer = (0, limit, r"\s\S*\z") if side == "right" else (-limit, None, r"\A\S*\s")
-    kept = pc.utf8_slice_codeunits(texts, start, stop)
+    kept = pc.utf8_slice_codeunits(texts.filter(long), start, stop)
     kept = pc.replace_substring_regex(kept, outer, "", max_replacements=1)
-    return pc.if_else(long, kept, texts)
+    return pc.replace_with_mask(texts, long, kept)
 
 
 def _changed(texts: pa.Array, cut: pa.Array) -> Bool:

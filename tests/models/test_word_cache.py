@@ -29,7 +29,20 @@ def bert(lowercase=True, **added):
     return backend
 
 
-KINDS = {"lower case": bert(), "as written": bert(lowercase=False), "tiny": tiny.tokenizer()}
+def words(parting):
+    backend = Tokenizer(models.WordLevel({p: n for n, p in enumerate(PIECES)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = parting
+    backend.add_special_tokens(["[UNK]"])
+    return backend
+
+
+KINDS = {
+    "lower case": bert(),
+    "as written": bert(lowercase=False),
+    "tiny": tiny.tokenizer(),
+    "words": words(pre_tokenizers.Whitespace()),
+    "between spaces": words(pre_tokenizers.WhitespaceSplit()),
+}
 
 
 def rows(ids, offsets):
@@ -47,7 +60,10 @@ def check(backend, texts, max_length=9):
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 SOME = st.lists(
     st.sampled_from(
-        [*PIECES, "films", "GOOD", " ", "  ", "\t", "\n", "É", "\u0301", "\x00", "中", "."]
+        [
+            *(*PIECES, "films", "GOOD", " ", "  ", "\t", "\n", "\r\n", "É", "\u0301", "\x00", "中"),
+            *(".", "..", "[", "]", "_", "'s", ";", "\u037e", "\u00a0", "\u2014"),
+        ]
     )
 ).map("".join)
 
@@ -66,12 +82,12 @@ def test_words_are_remembered_and_forgotten(kind, monkeypatch):
     monkeypatch.setattr(found, "_backend", None)  # asked for nothing that it has seen
     assert rows(*found(texts)[:2]) == first
     monkeypatch.setattr(found, "_backend", KINDS[kind])
-    before = found._bytes
+    before = found._seen.bytes
     assert rows(*found(pa.array(["film un x good"]))[:2]) != first
-    assert found._bytes > before
+    assert found._seen.bytes > before
     monkeypatch.setattr(word_cache, "_MOST_BYTES", 10)
-    assert rows(*found(texts)[:2]) == first
-    assert found._bytes == before
+    assert rows(*found(pa.array([*texts.to_pylist(), "y"]))[:2])[: len(texts)] == first
+    assert found._seen.find(["x", "y"]).tolist()[0] == -1
 
 
 def test_slices_are_read_from_where_they_start():
@@ -88,6 +104,19 @@ def test_threads_share_the_words(rng):
     backend = tiny.tokenizer()
     backend.enable_truncation(12)
     assert answers == [[backend.encode(text).ids for text in some] for some in texts]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_parts_are_tokenized_side_by_side(side, rng, monkeypatch):
+    texts = [tiny.sentence(rng) * int(rng.integers(0, 4)) for _ in range(50)] + ["", "x" * 300, ""]
+    whole = word_cache.Words(tiny.tokenizer(), 12, side)(pa.array(texts))
+    monkeypatch.setattr(word_cache, "_PART_BYTES", 64)
+    monkeypatch.setattr(word_cache, "_LEAST_BYTES", 16)
+    assert len(word_cache._edges(pa.array(texts))) > 20
+    parts = word_cache.Words(tiny.tokenizer(), 12, side)(pa.array(["", *texts]).slice(1))
+    for one, other in zip(whole, parts, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
 
 
 def changed(**parts):
