@@ -44,6 +44,7 @@ class ScoreTier(beam.DoFn):
     def setup(self) -> None:
         started = time.perf_counter()
         thread_pool.limit(self._compute.workers)
+        machine.keep_memory()
         self._model = loading.load(self._tier, self._compute)
         if self._following is not None:
             self._role = replace(self._role, next_vocabulary=loading.vocabulary(self._following))
@@ -72,4 +73,4 @@ class ScoreTier(beam.DoFn):
         if routed.audited is not None:
             progress.board.answered(1, routed.audited.num_rows)
             yield beam.pvalue.TaggedOutput(AUDITED, routed.audited)
-        machine.give_back_memory()
+        machine.bound_memory()
