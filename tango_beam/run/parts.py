@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import pyarrow as pa
@@ -19,20 +20,27 @@ PART_BYTES = 128 << 20
 JSON_LINES_AT_ONCE = 1024
 
 
+# Row groups are compressed while the next rows are scored.
+_behind = ThreadPoolExecutor(2, "write")
+
+
 class _Writer(Protocol):
     def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def stored(self) -> int: ...
 
     def close(self) -> None: ...
 
 
 class _Parquet:
-    """Gathers batches into row groups of a useful size."""
+    """Gathers batches into row groups of a useful size; one of them is written at a time."""
 
     def __init__(self, publication: Publication, schema: pa.Schema) -> None:
-        self._schema = schema
+        self._schema, self._file = schema, publication.file
         self._writer = pq.ParquetWriter(publication.file, schema, compression="zstd")
         self._held: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
+        self._rows = self._bytes = self._stored = 0
+        self._under_way: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._held.append(batch)
@@ -41,13 +49,25 @@ class _Parquet:
         if self._rows >= PARQUET_ROW_GROUP_ROWS or self._bytes >= PART_BYTES // 4:
             self._flush()
 
+    def stored(self) -> int:
+        """Bytes of the file before the row group that is being written."""
+        return self._stored
+
     def _flush(self) -> None:
+        self._wait()
         if self._held:
-            self._writer.write_table(pa.Table.from_batches(self._held, self._schema))
+            table = pa.Table.from_batches(self._held, self._schema)
+            self._under_way = _behind.submit(self._writer.write_table, table)
             self._held, self._rows, self._bytes = [], 0, 0
+
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
+            self._stored, self._under_way = self._file.tell(), None
 
     def close(self) -> None:
         self._flush()
+        self._wait()
         self._writer.close()
 
 
@@ -64,6 +84,9 @@ class _JsonLines:
         else:
             self._file.write(b"\n".join(dump_rows(columns)) + b"\n")
 
+    def stored(self) -> int:
+        return self._file.tell()
+
     def close(self) -> None:
         pass
 
@@ -76,7 +99,8 @@ class Part:
       stem: beginning of the files' names; a number and the suffix follow.
       schema: of what is written.
       output_format: `parquet` or `jsonl`.
-      part_bytes: when a file reaches this many bytes, it is closed and the next one begins.
+      part_bytes: when a file has this many bytes, it is closed and the next one begins; the last
+        row group is not counted yet.
     """
 
     def __init__(
@@ -105,7 +129,7 @@ class Part:
         self._open[1].write(batch)
         self._in_file += batch.num_rows
         self.rows += batch.num_rows
-        if self._open[0].file.tell() >= self._part_bytes:
+        if self._open[1].stored() >= self._part_bytes:
             self.publish()
 
     def publish(self) -> None:
