@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -248,6 +249,20 @@ def to_answer(model: Transformer) -> Transformer | PackedTransformer:
     if int8:
         model.adopt(products.quantized(model.network))
     return model
+
+
+def twin(model: T, precision: str) -> T:
+    """A copy to hand to `to_answer` while the model itself is trained.
+
+    Args:
+      model: on a processor, its weights in fp32.
+      precision: of the copy, `bf16` or `fp32`.
+    """
+    made = copy.copy(model)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    made.adopt(copy.deepcopy(model.network).to(dtype).eval())
+    made.precision = precision
+    return made
 
 
 def _revision(tier: TierConfig) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from tango_beam.answers.task import SCORE, SPAN
 from tango_beam.arrays import Float32, Int64
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import transformer
 from tango_beam.models.static import StaticModel
 from tango_beam.models.tokens import Tokens
@@ -57,13 +59,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
-    rows, used = texts.gather(
-        data.train,
-        options,
-        kinds=options.kinds,
-        augmented=options.augmented_texts,
-        of_unlabeled=options.augment_unlabeled,
-    )
+    rows, used = _gather(data.train, options)
     student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
     answering = transformer.to_answer(teacher)
     logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)
@@ -93,6 +89,18 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     if options.cascade and threshold is not None:
         _save_cascade(options, threshold, teacher.labels, task, shared)
     return scores
+
+
+def _gather(
+    train: LabelledTexts, options: DistillOptions
+) -> tuple[list[texts.Row], list[dict[str, Any]]]:
+    return texts.gather(
+        train,
+        options,
+        kinds=options.kinds,
+        augmented=options.augmented_texts,
+        of_unlabeled=options.augment_unlabeled,
+    )
 
 
 def _task(options: DistillOptions, kind: str) -> tuple[Task, bool]:

@@ -19,8 +19,9 @@ from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import encoder_layers
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
+from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
-from tango_beam.models.transformer import Transformer, read_tokenizer
+from tango_beam.models.transformer import Transformer, read_tokenizer, to_answer, twin
 from tango_beam.training import (
     inputs,
     loop,
@@ -68,13 +69,15 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
         loss = functional.mse_loss
 
     def rank(current: Transformer) -> dict[str, float]:
-        return scores_on(current, data.held_out, where) if options.held_out else {}
+        if not options.held_out:
+            return {}
+        return scores_on(current, data.held_out, where, options.precision)
 
     history = fine_tune(model, rows, goal, loss, options, rank)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
     scores = rank(model) if options.store == "bf16" else loop.last_scores(history)
     if data.dev:
-        scores |= scores_on(model, data.dev, "dev")
+        scores |= scores_on(model, data.dev, "dev", options.precision)
     used += model_card.scored_rows(options, data.held_out, data.dev)
     about = options.about or f"A second tier, fine-tuned from {options.encoder}."
     settings = asdict(options)
@@ -262,14 +265,18 @@ class _RunningMean:
         self._swap()
 
 
-def scores_on(model: Transformer, data: LabelledTexts, where: str) -> dict[str, float]:
-    """How right a model is on labelled rows.
+def scores_on(
+    model: Transformer, data: LabelledTexts, where: str, precision: str = "fp32"
+) -> dict[str, float]:
+    """How right a model is on labelled rows, as it will answer: without padding, where it can.
 
     Args:
-      model: any.
+      model: any; it may be in training.
       data: the rows.
       where: says in the scores' names which rows they are.
+      precision: that it answers in, `bf16`, `fp32`, or `auto` for bf16 where it is native.
     """
-    outputs = logits_of(model, data.texts, data.pairs)
+    answering = to_answer(twin(model, resolve_precision(precision, "cpu")))
+    outputs = logits_of(answering, data.texts, data.pairs)
     scores = objectives.scores_of(data.kind, outputs, data.targets)
     return {f"{name}, {where}": value for name, value in scores.items()}

@@ -78,7 +78,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def last_scores(history: list[dict[str, float]]) -> dict[str, float]:
-    """What `rank` said after the last epoch: the scores of the weights as they are, in fp32."""
+    """What `rank` said after the last epoch: the scores of the weights as they are."""
     return {name: value for name, value in history[-1].items() if name not in ("epoch", "loss")}
 
 

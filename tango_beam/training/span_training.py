@@ -18,7 +18,7 @@ from tango_beam.answers.span import SpanDecoder
 from tango_beam.arrays import Float32, Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
-from tango_beam.models import span_transformer
+from tango_beam.models import span_transformer, transformer
 from tango_beam.models.checkpoints import refuse_unreadable
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
@@ -66,9 +66,9 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
     scores = loop.last_scores(history)
     if options.store == "bf16":
-        scores = scored(model, held_out, "held-out")
+        scores = scored(model, held_out, "held-out", options.precision)
     if dev is not None:
-        scores |= scored(model, dev, "dev")
+        scores |= scored(model, dev, "dev", options.precision)
     used = [model_card.data_row(options.train, len(train), "train")]
     if options.dev and dev is not None:
         used.append(model_card.data_row(options.dev, len(dev), "dev, scored once"))
@@ -165,7 +165,7 @@ def fit(
         return edge_loss(edges, windows, rows, aim)
 
     def rank() -> dict[str, float]:
-        return scored(model, held_out, "held-out")
+        return scored(model, held_out, "held-out", options.precision)
 
     return loop.train(
         model.network,
@@ -201,11 +201,21 @@ def edge_loss(
     return -(goal * logs).sum(dim=1).mean()
 
 
-def scored(model: SpanTransformer, data: Questions, where: str) -> dict[str, float]:
-    """Exact match and F1 of a model's answers, 0 to 1; nothing without rows."""
+def scored(model: SpanTransformer, data: Questions, where: str, precision: str) -> dict[str, float]:
+    """Exact match and F1 of a model's answers, 0 to 1; nothing without rows.
+
+    Args:
+      model: may be in training.
+      data: the rows.
+      where: says in the scores' names which rows they are.
+      precision: that it answers in, `bf16`, `fp32`, or `auto` for bf16 where it is native.
+    """
     if not len(data):
         return {}
-    found = logits_of(model, data.questions, data.contexts)
+    answering = span_transformer.to_answer(
+        transformer.twin(model, resolve_precision(precision, "cpu"))
+    )
+    found = logits_of(answering, data.questions, data.contexts)
     texts = SpanDecoder().texts(found, data.contexts)
     pairs = list(zip(texts, data.answers, strict=True))
     return {
