@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-CLASSIFIER, READER = "ForSequenceClassification", "ForQuestionAnswering"
+CLASSIFIER, READER, _BARE = "ForSequenceClassification", "ForQuestionAnswering", "Model"
 _DISTILBERT = "DistilBert"
 _BODIES = {_DISTILBERT, "Bert", "Camembert", "MPNet", "Roberta", "XLMRoberta"}
 
@@ -52,8 +52,13 @@ def known(network: Any) -> bool:
 
 def has_known_body(network: Any) -> bool:
     """Whether a transformers model has the layers that are known here, and a known head."""
+    return not type(network).__name__.endswith(_BARE) and is_known_body(network)
+
+
+def is_known_body(network: Any) -> bool:
+    """Whether a transformers model has the layers that are known here, and no other head."""
     kind, config = type(network).__name__, network.config
-    body = kind.removesuffix(CLASSIFIER).removesuffix(READER)
+    body = kind.removesuffix(CLASSIFIER).removesuffix(READER).removesuffix(_BARE)
     if kind == body or body not in _BODIES:
         return False
     if is_distilbert(network):

@@ -2,7 +2,7 @@
 
 TangoBERT, section 4.2, after Tang et al. (2019). The student reads the teacher's own word pieces
 (a text is then tokenized once for both tiers) or words of its own (the paper's student); it is a
-BiLSTM, or static.
+BiLSTM, static, or a small BERT.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import transformer
+from tango_beam.models.bilstm import BiLSTM
+from tango_beam.models.loading import resolve_precision
+from tango_beam.models.protocol import Model
 from tango_beam.models.static import StaticModel
 from tango_beam.models.tokens import Tokens
+from tango_beam.models.transformer import Transformer
 from tango_beam.training import (
     comparison,
     inputs,
@@ -35,6 +39,7 @@ from tango_beam.training import (
     students,
     teacher_logits,
     texts,
+    tinybert,
 )
 from tango_beam.training.objectives import PROBLEM_TYPES, Scale
 from tango_beam.training.options import DistillOptions
@@ -67,28 +72,48 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     compare = held_out and comparison.with_teacher(answering, task, held_out)
 
     def rank(current: Student) -> dict[str, float]:
-        return compare(current).scores("held-out") if compare else {}
+        return compare(_answering(current)).scores("held-out") if compare else {}
 
     history = distill(student, rows, logits, options, rank)
+    shared = bool(options.cascade) and options.student in ("pieces", "static")
+    _save(student, folder, options, shared)
     scores, threshold = rank(student), None
-    shared = bool(options.cascade) and options.student != "words"
-    dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
-    student.save(folder, dtype, tokenizer=not shared)
     if compare and makes_cascade:
-        tiers = compare(student)
+        tiers = compare(_answering(student))
         threshold = tiers.threshold(options.agreement)
         scores |= {"threshold": threshold, **tiers.cascade_scores(threshold, "held-out")}
     if data.dev:
-        tiers = comparison.with_teacher(answering, task, data.dev)(student)
+        tiers = comparison.with_teacher(answering, task, data.dev)(_answering(student))
         scores |= tiers.scores("dev")
         scores |= {} if threshold is None else tiers.cascade_scores(threshold, "dev")
     used += model_card.scored_rows(options, data.held_out, data.dev)
     about = f"A first tier distilled from {options.teacher} ({options.student})."
-    stated = {**asdict(options), **asdict(student.config)}
+    stated = asdict(options) | _shape(student)
     model_card.write(folder, folder.name, about, command, used, scores, history, stated)
     if options.cascade and threshold is not None:
         _save_cascade(options, threshold, teacher.labels, task, shared)
     return scores
+
+
+def _answering(student: Student) -> Model:
+    """A student as it will answer, in bf16 where that is native; it may be in training."""
+    if isinstance(student, Transformer):
+        return transformer.to_answer(transformer.twin(student, resolve_precision("auto", "cpu")))
+    return student
+
+
+def _save(student: Student, folder: Path, options: DistillOptions, shared: bool) -> None:
+    dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
+    if isinstance(student, Transformer):
+        student.save(folder, dtype)
+    else:
+        student.save(folder, dtype, tokenizer=not shared)
+
+
+def _shape(student: Student) -> dict[str, Any]:
+    if isinstance(student, Transformer):
+        return dict(student.network.config.to_diff_dict())
+    return asdict(student.config)
 
 
 def _gather(
@@ -147,6 +172,8 @@ def distill(
     Returns:
       One dict an epoch: its mean loss and what `rank` said.
     """
+    if isinstance(student, Transformer):
+        return tinybert.train(student, rows, teacher_logits, options, rank)
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     tokens = _tokenize(student, rows)
@@ -179,7 +206,7 @@ def distill(
     return train(teacher_logits, lambda: rank(student))
 
 
-def _tokenize(student: Student, rows: list[texts.Row], window: int = 65_536) -> Tokens:
+def _tokenize(student: BiLSTM | StaticModel, rows: list[texts.Row], window: int = 65_536) -> Tokens:
     """Tokens of many texts; windows keep the tokenizer's own objects few."""
     parts = [
         student.tokenize(*texts.columns(rows[at : at + window]))

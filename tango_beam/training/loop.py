@@ -33,6 +33,7 @@ def train(
     after_step: Callable[[int], None] = lambda step: None,
     rank: Callable[[], dict[str, float]] = dict,
     kept: Sequence[torch.Tensor] = (),
+    stage: str = "",
 ) -> list[dict[str, float]]:
     """Trains a network in place; returns a dict an epoch: mean loss, and what `rank` said.
 
@@ -47,16 +48,17 @@ def train(
       after_step: called with the number of steps before.
       rank: called after every epoch, the network in evaluation mode; returns scores to log.
       kept: tensors that `after_step` changes in place, and that belong to the training's state.
+      stage: of a training in several, the last of which has no name.
 
     Raises:
       RefusedError: `--resume`, and the state on disk is of a training with other options.
     """
     steps, peak = sum(map(len, epochs)), _peak_rate(options, epochs)
     optimizer = _optimizer(network, peak, options.weight_decay)
-    state = State(options, network, optimizer, kept, steps)
+    state = State(options, network, optimizer, kept, steps, stage)
     for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
-        what = f"epoch {epoch} of {len(epochs)}"
+        what = f"{stage} epoch {epoch} of {len(epochs)}".lstrip()
         for rows in shown(batches, len(state.losses), what, operations):
             _set_rate(optimizer, peak * _linear_decay(state.step, steps, options.warm_up))
             state.losses.append(_step(network, optimizer, loss, cut(rows)))
@@ -66,7 +68,8 @@ def train(
         network.eval()
         mean = np.average(state.losses, weights=[*map(len, batches)] if per_row else None)
         scores = {"epoch": epoch, "loss": float(mean), **rank()}
-        logger.info("%s", {name: round(value, 4) for name, value in scores.items()})
+        found = {name: round(value, 4) for name, value in scores.items()}
+        logger.info("%s", f"{stage} {found}".lstrip())
         state.history.append(scores)
         state.losses = []
     return state.history

@@ -192,9 +192,10 @@ class DistillOptions(TrainingOptions):
         "how many augmented texts (default: 90,000; none for pairs, which are not augmented)", None
     )
     augment_unlabeled: bool = _data("augment the texts of --unlabeled, too", False)
-    student: Literal["pieces", "words", "static"] = _shape(
-        "a BiLSTM that reads the teacher's word pieces, or words; or a static one, of means of "
-        "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer",
+    student: Literal["pieces", "words", "static", "tinybert"] = _shape(
+        "a BiLSTM that reads the teacher's word pieces, or words; a static one, of means of "
+        "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer; or a small "
+        "BERT, which learns the teacher's layers before its answers",
         "pieces",
     )
     vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="GLOB")
@@ -206,25 +207,48 @@ class DistillOptions(TrainingOptions):
         "width of a word's or piece's embedding (static: 64)", BiLSTMConfig.embedding_size
     )
     hidden_size: int = _shape(
-        "units of one direction of one of the two LSTM layers", BiLSTMConfig.hidden_size
+        "units of one direction of one of the two LSTM layers (tinybert: width, 312)",
+        BiLSTMConfig.hidden_size,
     )
     feed_forward_size: int = _shape(
-        "units between the LSTM, or the means (static: 64), and the labels",
+        "units between the LSTM, or the means (static: 64), and the labels (tinybert: of each "
+        "layer, 1200)",
         BiLSTMConfig.feed_forward_size,
+    )
+    heads: int | None = _shape(
+        "tinybert: of attention (default: as many as the teacher has, or fewer where --hidden_size "
+        "cannot be cut so)",
+        None,
     )
     bigrams: int = _shape(
         "static: buckets for hashed bigrams, a power of two; 0: none", StaticConfig.bigrams
     )
     max_length: int = _shape("tokens read of a text (spans: 384)", BiLSTMConfig.max_length)
-    layers: int = _shape("spans: layers of the teacher that the student starts from", 3)
+    layers: int = _shape(
+        "spans: layers of the teacher that the student starts from (tinybert: its own, 4)", 3
+    )
     dropout: float = _shape(
         "between layers (static: of the means), in training", BiLSTMConfig.dropout
     )
-    epochs: int = _training("passes over all texts (spans: 3)", 4)
-    learning_rate: float = _training(
-        "peak of AdamW's, down linearly to 0 (spans: 1e-4, static: 5e-3)", 2e-3
+    encoder: str | None = _training(
+        "tinybert: the teacher's encoder as it was before its task; the student first learns its "
+        "layers, from the same texts",
+        None,
+        metavar="PATH-or-hub-id",
     )
-    batch_size: int = _training("texts a step (spans: 16, static: 1024)", 128)
+    general_epochs: int = _training(
+        "tinybert: passes over all texts for the layers of --encoder", 1
+    )
+    layer_epochs: int = _training("tinybert: passes over all texts for the teacher's layers", 1)
+    layer_rate: float = _training("tinybert: peak of the learning rate in both", 5e-4)
+    epochs: int = _training(
+        "passes over all texts for the teacher's logits (spans, tinybert: 3)", 4
+    )
+    learning_rate: float = _training(
+        "peak of AdamW's, down linearly to 0 (spans: 1e-4, static: 5e-3, tinybert: as finetune)",
+        2e-3,
+    )
+    batch_size: int = _training("texts a step (spans: 16, tinybert: 32, static: 1024)", 128)
     seed: int = _training("order of texts, augmentation, dropout, first weights", 0)
     weight_decay: float = 1e-5
     warm_up: float = 0.02
@@ -276,12 +300,22 @@ class DistillOptions(TrainingOptions):
         left = {name for name, v in found.items() if v == usual[name] and name not in self.stated}
         return {name: own[name] if name in left else v for name, v in found.items()}
 
+    def _refuse_foreign(self) -> None:
+        """Raises RefusedError for an option that is another kind of student's."""
+        for name, student in (("vectors", "words"), ("encoder", "tinybert")):
+            if getattr(self, name) and self.student != student:
+                found = self.student
+                raise RefusedError(f"--{name}: expected --student {student}, found {found}")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_outside(self, 0, "augmented", "bigrams")
+        refuse_outside(self, 0, "augmented", "bigrams", "general_epochs", "layer_epochs")
+        refuse_outside(self, 0, "layer_rate", above=True)
         if self.bigrams.bit_count() > 1 or self.bigrams == 1:
             raise RefusedError(f"--bigrams: expected 0, 2, 4, 8, ..., found {self.bigrams}")
-        refuse_outside(self, 1, "embedding_size", "hidden_size", "feed_forward_size", "layers")
+        refuse_outside(
+            self, 1, "embedding_size", "hidden_size", "feed_forward_size", "layers", "heads"
+        )
         # Padding, the unknown word, and one that is known.
         refuse_outside(self, 3, "vocabulary_size", "max_length")
         refuse_outside(self, 0, "dropout", under=1)
@@ -296,8 +330,7 @@ class DistillOptions(TrainingOptions):
             )
         if self.augment_unlabeled and not self.unlabeled:
             raise RefusedError("--augment_unlabeled: expected --unlabeled texts, found none")
-        if self.vectors and self.student != "words":
-            raise RefusedError(f"--vectors: expected --student words, found {self.student}")
+        self._refuse_foreign()
         if self.cascade and not self.held_out:
             raise RefusedError("--cascade: expected --held_out rows to read a threshold off")
         folders = [Path(self.teacher).resolve(), Path(self.output).resolve()]

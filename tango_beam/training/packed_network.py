@@ -97,10 +97,10 @@ class PackedNetwork:
             seen = self._apart(states, both, packed.sizes, packed.counts)
             triples = [[*one, *two] for one, two in zip(asked, seen, strict=True)]
         groups = zip(triples, around.added, packed.counts, strict=True)
-        mixed = _product(torch.cat([_attended(*group) for group in groups]), [layer.merge])
-        states = _normed(around.dropout(mixed, self._merged) + asking, layer.merge_norm)
-        narrow = _product(layer.activation(_product(states, [layer.widen])), [layer.narrow])
-        return _normed(around.dropout(narrow, self._narrowed) + states, layer.narrow_norm)
+        mixed = product(torch.cat([_attended(*group) for group in groups]), [layer.merge])
+        states = normed(around.dropout(mixed, self._merged) + asking, layer.merge_norm)
+        narrow = product(layer.activation(product(states, [layer.widen])), [layer.narrow])
+        return normed(around.dropout(narrow, self._narrowed) + states, layer.narrow_norm)
 
     def _apart(
         self,
@@ -114,7 +114,7 @@ class PackedNetwork:
         return [
             [*part.view(rows, size // rows, *wide).permute(2, 0, 3, 1, 4).flatten(1, 2)]
             for part, rows, size in zip(
-                _product(states, layers).split(sizes), counts, sizes, strict=True
+                product(states, layers).split(sizes), counts, sizes, strict=True
             )
         ]
 
@@ -134,7 +134,7 @@ def _attended(triple: list[torch.Tensor], bias: torch.Tensor | None, rows: int) 
     return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
 
 
-def _product(states: torch.Tensor, layers: Sequence[torch.nn.Linear]) -> torch.Tensor:
+def product(states: torch.Tensor, layers: Sequence[torch.nn.Linear]) -> torch.Tensor:
     """One product for some linear layers side by side, in the states' precision."""
     weights, biases = zip(
         *((layer.weight.to(states.dtype), layer.bias.to(states.dtype)) for layer in layers),
@@ -145,7 +145,8 @@ def _product(states: torch.Tensor, layers: Sequence[torch.nn.Linear]) -> torch.T
     return functional.linear(states, torch.cat(weights), torch.cat(biases))
 
 
-def _normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
+def normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
+    """Layer normalisation in the states' precision."""
     weight, bias = norm.weight.to(states.dtype), norm.bias.to(states.dtype)
     return functional.layer_norm(states, norm.normalized_shape, weight, bias, norm.eps)
 

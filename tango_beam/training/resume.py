@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tango_beam import machine
 from tango_beam.errors import RefusedError
@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "_training.safetensors"
 LOGITS_FOLDER = "_teacher_logits"
+STAGES = ("general", "layers")
 # What lies in --output while a training lasts.
-KEPT = (STATE_FILE, LOGITS_FOLDER)
+KEPT = (STATE_FILE, LOGITS_FOLDER, *(f"_{stage}.safetensors" for stage in STAGES))
 EVERY_SECONDS = 300.0
 _RANDOM = "random"
 
@@ -39,6 +40,7 @@ class State:
       optimizer: over its parameters.
       more: tensors that the training keeps besides, in place.
       steps: of the whole training; another number is another training.
+      stage: of a training in several, the last of which has no name.
 
     Raises:
       RefusedError: the state on disk is of a training with other options.
@@ -51,9 +53,10 @@ class State:
         optimizer: torch.optim.Optimizer,
         more: Sequence[torch.Tensor],
         steps: int,
+        stage: str = "",
     ) -> None:
         moved = dict.fromkeys(("resume", "output", "teacher_logits"))
-        stated = {**asdict(options), **moved, "steps": steps}
+        stated = {**asdict(options), **moved, "steps": steps, "stage": stage}
         text = json.dumps(stated, sort_keys=True)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = Path(options.output) / STATE_FILE
@@ -113,9 +116,41 @@ class State:
         logger.info("goes on behind step %s", f"{self.step:,}")
 
 
+class Stage:
+    """One of a training's stages, and the weights that it ends with.
+
+    Args:
+      options: name the output directory, in which the weights lie while the training lasts.
+      name: one of `STAGES`.
+    """
+
+    def __init__(self, options: TrainingOptions, name: str) -> None:
+        self._folder = Path(options.output)
+        self._path = self._folder / f"_{name}.safetensors"
+        self.name, self._resumed = name, options.resume
+
+    def load(self, network: torch.nn.Module) -> bool:
+        """Whether the stage was done before; its weights are then in the network."""
+        if not self._resumed or not self._path.is_file():
+            return False
+        network.load_state_dict(load_file(self._path))
+        return True
+
+    def done(self, network: torch.nn.Module) -> None:
+        """Keeps the weights, and drops the state within the stage."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        weights = network.state_dict().items()
+        save_file({name: weight.contiguous() for name, weight in weights}, partial)
+        partial.replace(self._path)
+        (self._folder / STATE_FILE).unlink(missing_ok=True)
+
+
 def clear(folder: Path) -> None:
     """Removes what a training that is done needs no more."""
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    for name in KEPT:
+        if name != LOGITS_FOLDER:
+            (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / LOGITS_FOLDER, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -15,12 +16,12 @@ from tango_beam.models.static import StaticModel, StaticNetwork
 from tango_beam.models.static_config import StaticConfig
 from tango_beam.models.tokens import TextTokenizer
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import texts, vocabulary
+from tango_beam.training import texts, tinybert, vocabulary
 from tango_beam.training.options import DistillOptions
 
 logger = logging.getLogger(__name__)
 
-Student = BiLSTM | StaticModel
+Student = BiLSTM | StaticModel | Transformer
 
 # Spread of a fresh embedding; vectors that start from elsewhere are brought to it.
 EMBEDDING_SPREAD = 0.3
@@ -34,11 +35,20 @@ _STATIC = {
     "batch_size": 1024,
     "learning_rate": 5e-3,
 }
+# TinyBERT4's shape.
+_TINYBERT = {
+    "layers": 4,
+    "hidden_size": 312,
+    "feed_forward_size": 1200,
+    "epochs": 3,
+    "batch_size": 32,
+}
+_USUAL: dict[str, dict[str, Any]] = {"static": _STATIC, "tinybert": _TINYBERT}
 
 
 def settled(options: DistillOptions) -> DistillOptions:
-    """The options with a static student's own values where one was left as it is."""
-    return replace(options, **options.usual(**_STATIC)) if options.student == "static" else options
+    """The options with the kind of student's own values where one was left as it is."""
+    return replace(options, **options.usual(**_USUAL.get(options.student, {})))
 
 
 def make(
@@ -59,12 +69,15 @@ def make(
         shape = options.shape(teacher.labels, problem_type)
         words = [text for row in rows for text in row]
         return words_student(words, shape, options.seed, options.vectors)
+    small = options.student == "tinybert"
+    option = "hidden_size" if small else "embedding_size"
+    width = getattr(options, option)
     widest = min(teacher.network.get_input_embeddings().weight.shape)
-    if options.embedding_size > widest:
-        raise RefusedError(
-            f"--embedding_size: expected at most the teacher's {widest}, found "
-            f"{options.embedding_size}"
-        )
+    if width > widest:
+        raise RefusedError(f"--{option}: expected at most the teacher's {widest}, found {width}")
+    if small:
+        spread = tinybert.SPREAD / EMBEDDING_SPREAD
+        return tinybert.start(teacher, options, _projected(teacher, width, options.seed) * spread)
     if options.student == "pieces":
         shape = options.shape(teacher.labels, problem_type)
         return pieces_student(teacher, shape, options.seed)
