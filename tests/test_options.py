@@ -92,8 +92,8 @@ def test_the_entry_points_show_the_dataclasses_defaults():
     fine = " ".join(finetune.parser().format_help().split())
     assert f"tokens read of a text (default: {FinetuneOptions.max_length})" in fine
     small = " ".join(distill.parser().format_help().split())
-    assert f"LSTM layers (default: {BiLSTMConfig.hidden_size})" in small
-    assert f"passes over all texts (spans: 3) (default: {DistillOptions.epochs})" in small
+    assert f"LSTM layers (tinybert: width, 312) (default: {BiLSTMConfig.hidden_size})" in small
+    assert f"logits (spans, tinybert: 3) (default: {DistillOptions.epochs})" in small
 
 
 @pytest.mark.parametrize(

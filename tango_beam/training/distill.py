@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tango_beam.models.static import StaticModel
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import (
+    augmented_rows,
     comparison,
     inputs,
     loop,
@@ -64,7 +66,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     teacher = inputs.load_teacher(options.teacher, options.max_length)
     task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
-    rows, used = _gather(data.train, options)
+    rows, used = gather(data.train, options)
     student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
     answering = transformer.to_answer(teacher)
     logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)
@@ -116,16 +118,15 @@ def _shape(student: Student) -> dict[str, Any]:
     return asdict(student.config)
 
 
-def _gather(
+def gather(
     train: LabelledTexts, options: DistillOptions
 ) -> tuple[list[texts.Row], list[dict[str, Any]]]:
-    return texts.gather(
-        train,
-        options,
-        kinds=options.kinds,
-        augmented=options.augmented_texts,
-        of_unlabeled=options.augment_unlabeled,
-    )
+    """Distinct texts or pairs to learn from, and what a model card says of where they come from."""
+    augment = None
+    if options.augmented_texts:
+        make = partial(augmented_rows.make, options=options)
+        augment = texts.Augment(make, options.kinds, options.augment_unlabeled)
+    return texts.gather(train, options, augment)
 
 
 def _task(options: DistillOptions, kind: str) -> tuple[Task, bool]:

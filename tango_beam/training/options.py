@@ -14,6 +14,8 @@ from tango_beam.models.static_config import StaticConfig
 from tango_beam.options import InputFormat, refuse_outside
 
 AUGMENTATIONS = ("mask", "ngram", "join")
+# By language models: what the option that names one is called.
+BY_MODELS = {"generated": "generator", "replaced": "masked_lm"}
 
 _data = partial(option, group="data")
 _shape = partial(option, group="shape of the student")
@@ -187,9 +189,27 @@ class DistillOptions(TrainingOptions):
     """What `pipelines.distill` can be told; the names are those of the command line."""
 
     teacher: str = option("a second tier", metavar="DIR")
-    augment: str = _data("kinds of augmented texts", ",".join(AUGMENTATIONS), metavar="KINDS")
+    augment: str | None = _data(
+        "kinds of augmented texts, out of mask, ngram, join, generated, replaced (default: "
+        "generated with --generator, replaced with --masked_lm, otherwise the first three)",
+        None,
+        metavar="KINDS",
+    )
     augmented: int | None = _data(
-        "how many augmented texts (default: 90,000; none for pairs, which are not augmented)", None
+        "how many augmented texts, an equal share of each kind (default: 90,000; of pairs, which "
+        "only language models augment, none without one)",
+        None,
+    )
+    generator: str | None = _data(
+        "a causal language model that writes texts like those of --train",
+        None,
+        metavar="PATH-or-hub-id",
+    )
+    masked_lm: str | None = _data(
+        "a masked language model that replaces two words in five by others that fit; those that it "
+        "cuts in pieces by their neighbours in --vectors",
+        None,
+        metavar="PATH-or-hub-id",
     )
     augment_unlabeled: bool = _data("augment the texts of --unlabeled, too", False)
     student: Literal["pieces", "words", "static", "tinybert"] = _shape(
@@ -198,7 +218,9 @@ class DistillOptions(TrainingOptions):
         "BERT, which learns the teacher's layers before its answers",
         "pieces",
     )
-    vectors: str | None = _shape("words: GloVe, columns word and vector", None, metavar="GLOB")
+    vectors: str | None = _shape(
+        "words, --masked_lm: GloVe, columns word and vector", None, metavar="GLOB"
+    )
     vocabulary_size: int = _shape(
         "words: the most frequent ones, padding and unknown among them",
         BiLSTMConfig.vocabulary_size,
@@ -271,13 +293,16 @@ class DistillOptions(TrainingOptions):
     @property
     def augmented_texts(self) -> int:
         """How many augmented texts there are to be."""
-        usual = 0 if self.text_pair_column else 90_000
+        usual = 90_000 if self.kinds else 0
         return usual if self.augmented is None else self.augmented
 
     @property
     def kinds(self) -> list[str]:
         """Kinds of augmented texts."""
-        return [kind for kind in self.augment.split(",") if kind]
+        if self.augment is not None:
+            return [kind for kind in self.augment.split(",") if kind]
+        by_models = [kind for kind, model in BY_MODELS.items() if getattr(self, model)]
+        return by_models or ([] if self.text_pair_column else [*AUGMENTATIONS])
 
     def shape(self, labels: tuple[str, ...], problem_type: str) -> BiLSTMConfig:
         """Shape of a student that gives these labels."""
@@ -302,10 +327,30 @@ class DistillOptions(TrainingOptions):
 
     def _refuse_foreign(self) -> None:
         """Raises RefusedError for an option that is another kind of student's."""
-        for name, student in (("vectors", "words"), ("encoder", "tinybert")):
-            if getattr(self, name) and self.student != student:
-                found = self.student
-                raise RefusedError(f"--{name}: expected --student {student}, found {found}")
+        if self.vectors and self.student != "words" and not self.masked_lm:
+            found = self.student
+            raise RefusedError(f"--vectors: expected --student words or --masked_lm, found {found}")
+        if self.encoder and self.student != "tinybert":
+            raise RefusedError(f"--encoder: expected --student tinybert, found {self.student}")
+
+    def _refuse_kinds(self) -> None:
+        """Raises RefusedError for augmentations that there are not, or that lack what they need."""
+        known = [*AUGMENTATIONS, *BY_MODELS]
+        unknown = [kind for kind in self.kinds if kind not in known]
+        if unknown:
+            raise RefusedError(f"--augment: expected kinds out of {known}, found {unknown}")
+        for kind, model in BY_MODELS.items():
+            if (kind in self.kinds) != bool(getattr(self, model)):
+                raise RefusedError(
+                    f"--augment: expected {kind} and --{model} together, found one of them"
+                )
+        plain = [kind for kind in self.kinds if kind in AUGMENTATIONS]
+        if self.text_pair_column and plain:
+            raise RefusedError(
+                f"--augment: expected {' or '.join(BY_MODELS)} for pairs of texts, found {plain}"
+            )
+        if self.augmented and not self.kinds:
+            raise RefusedError("--augmented: expected a kind in --augment, found none")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -321,13 +366,7 @@ class DistillOptions(TrainingOptions):
         refuse_outside(self, 0, "dropout", under=1)
         if not 0 <= self.agreement <= 1:
             raise RefusedError(f"--agreement: expected 0 to 1, found {self.agreement}")
-        if self.augmented and self.text_pair_column:
-            raise RefusedError("--augmented: expected 0 for pairs of texts, found another number")
-        unknown = [kind for kind in self.kinds if kind not in AUGMENTATIONS]
-        if unknown:
-            raise RefusedError(
-                f"--augment: expected kinds out of {list(AUGMENTATIONS)}, found {unknown}"
-            )
+        self._refuse_kinds()
         if self.augment_unlabeled and not self.unlabeled:
             raise RefusedError("--augment_unlabeled: expected --unlabeled texts, found none")
         self._refuse_foreign()

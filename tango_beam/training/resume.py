@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "_training.safetensors"
 LOGITS_FOLDER = "_teacher_logits"
+TEXTS_FOLDER = "_augmented"
 STAGES = ("general", "layers")
 # What lies in --output while a training lasts.
-KEPT = (STATE_FILE, LOGITS_FOLDER, *(f"_{stage}.safetensors" for stage in STAGES))
+KEPT = (STATE_FILE, LOGITS_FOLDER, TEXTS_FOLDER, *(f"_{stage}.safetensors" for stage in STAGES))
 EVERY_SECONDS = 300.0
 _RANDOM = "random"
 
@@ -148,10 +149,12 @@ class Stage:
 
 def clear(folder: Path) -> None:
     """Removes what a training that is done needs no more."""
+    folders = (LOGITS_FOLDER, TEXTS_FOLDER)
     for name in KEPT:
-        if name != LOGITS_FOLDER:
+        if name not in folders:
             (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / LOGITS_FOLDER, ignore_errors=True)
+    for name in folders:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

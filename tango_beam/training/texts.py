@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tango_beam.io.labelled import LabelledTexts, read_rows
-from tango_beam.training import augmentation, model_card
+from tango_beam.training import model_card
 from tango_beam.training.options import TrainingOptions
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|<br\s*/?>|\n")
@@ -33,22 +34,32 @@ def columns(rows: Sequence[Row]) -> list[pa.Array]:
     return [pa.array(side, pa.string()) for side in zip(*rows, strict=True)]
 
 
+@dataclass(frozen=True)
+class Augment:
+    """How augmented rows are made.
+
+    Attributes:
+      make: gives them, of some rows.
+      kinds: for the card.
+      of_unlabeled: they are made of the unlabelled texts, too, and not of the labelled ones alone.
+    """
+
+    make: Callable[[Sequence[Row]], list[Row]]
+    kinds: Sequence[str]
+    of_unlabeled: bool = False
+
+
 def gather(
     train: LabelledTexts,
     options: TrainingOptions,
-    *,
-    kinds: Sequence[str] = (),
-    augmented: int = 0,
-    of_unlabeled: bool = False,
+    augment: Augment | None = None,
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Distinct texts or pairs, and what a model card says of where they come from.
 
     Args:
       train: the labelled rows.
       options: name the files; unlabelled texts are cut into sentences, pairs are taken as they are.
-      kinds: augmentations, out of `augmentation.KINDS`.
-      augmented: how many augmented texts.
-      of_unlabeled: they are made of the unlabelled texts, too, and not of the labelled ones alone.
+      augment: makes augmented rows, if there are to be any.
     """
     labelled = list(dict.fromkeys(rows_of(train)))
     used = [model_card.data_row(options.train, len(train), "train")]
@@ -62,13 +73,13 @@ def gather(
             read = [read[row] for row in chosen]
         used.append(model_card.data_row(path, len(read), "unlabelled"))
         unlabeled += read
-    made = list[str]()
-    if augmented:
-        source = [text for (text,) in labelled + (unlabeled if of_unlabeled else [])]
-        made = augmentation.augment(source, kinds, augmented, options.seed)
-        use = f"augmented ({', '.join(kinds)}){' of all texts' if of_unlabeled else ''}"
+    made = list[Row]()
+    if augment is not None:
+        made = augment.make(labelled + (unlabeled if augment.of_unlabeled else []))
+        of = " of all texts" if augment.of_unlabeled else ""
+        use = f"augmented ({', '.join(augment.kinds)}){of}"
         used.append(model_card.data_row(options.train, len(made), use))
-    return list(dict.fromkeys([*labelled, *((text,) for text in made), *unlabeled])), used
+    return list(dict.fromkeys([*labelled, *made, *unlabeled])), used
 
 
 def _unlabeled(path: str, options: TrainingOptions) -> list[Row]:

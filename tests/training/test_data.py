@@ -8,6 +8,7 @@ from hypothesis import given
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.training import augmentation, holdout, texts, vocabulary
+from tango_beam.training import distill as distillation
 from tango_beam.training.options import DistillOptions
 from tests import tiny
 
@@ -106,8 +107,9 @@ def test_unlabelled_texts_are_augmented_only_where_asked_for(tmp_path, asked):
         pq.write_table(pa.table({"text": [text], "label": ["good"]}), file)
     train = LabelledTexts(pa.array(["a b c d e"]), None, np.zeros(1, np.int64), ("good",))
     given = {"train": str(files[0]), "unlabeled": (str(files[1]),), "augment_unlabeled": asked}
+    given |= {"augment": "join", "augmented": 50}
     options = DistillOptions(teacher="", output="", **given)
-    made, used = texts.gather(train, options, kinds=["join"], augmented=50, of_unlabeled=asked)
+    made, used = distillation.gather(train, options)
     mixed = {("a b c d e v w x y z",), ("v w x y z a b c d e",), ("v w x y z v w x y z",)}
     alone = {("a b c d e",), ("v w x y z",), ("a b c d e a b c d e",)}
     assert {*made} == (alone | mixed if asked else alone)

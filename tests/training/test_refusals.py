@@ -238,7 +238,7 @@ def test_numbers_out_of_range_are_refused_by_option(train, option, value, messag
         (["--dropout", "1"], r"--dropout: expected at least 0 and under 1, found 1\.0"),
         (["--augmented", "-1"], "--augmented: expected at least 0"),
         (["--augment", "mask,shuffle"], r"--augment: expected kinds out of.*\['shuffle'\]"),
-        (["--vectors", "glove.parquet"], "--vectors: expected --student words, found pieces"),
+        (["--vectors", "glove.parquet"], "--vectors: expected --student words or --masked_lm"),
         (["--agreement", "2"], r"--agreement: expected 0 to 1, found 2\.0"),
         (["--augment_unlabeled"], "--augment_unlabeled: expected --unlabeled"),
         (["--unlabeled", "{tmp}/none"], "--unlabeled .*none: expected at least one file"),
