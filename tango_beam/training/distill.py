@@ -161,7 +161,7 @@ def distill(
     options: DistillOptions,
     rank: Callable[[Student], dict[str, float]],
 ) -> list[dict[str, float]]:
-    """Trains a student in place on the teacher's logits.
+    """Trains a student in place; returns a dict an epoch: its mean loss and what `rank` said.
 
     Args:
       student: from `students.make`.
@@ -169,9 +169,6 @@ def distill(
       teacher_logits: its raw outputs, float32, shape [rows, labels].
       options: see `DistillOptions`.
       rank: called after every epoch with the student; returns scores to log.
-
-    Returns:
-      One dict an epoch: its mean loss and what `rank` said.
     """
     if isinstance(student, Transformer):
         return tinybert.train(student, rows, teacher_logits, options, rank)

@@ -67,12 +67,15 @@ def train(
             state.save()
         network.eval()
         mean = np.average(state.losses, weights=[*map(len, batches)] if per_row else None)
-        scores = {"epoch": epoch, "loss": float(mean), **rank()}
-        found = {name: round(value, 4) for name, value in scores.items()}
-        logger.info("%s", f"{stage} {found}".lstrip())
-        state.history.append(scores)
+        state.history.append(_logged(stage, {"epoch": epoch, "loss": float(mean), **rank()}))
         state.losses = []
     return state.history
+
+
+def _logged(stage: str, scores: dict[str, float]) -> dict[str, float]:
+    found = {name: round(value, 4) for name, value in scores.items()}
+    logger.info("%s", f"{stage} {found}".lstrip())
+    return scores
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
