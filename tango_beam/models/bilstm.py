@@ -41,8 +41,10 @@ class BiLSTMNetwork(nn.Module):
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
         self.dropout = nn.Dropout(config.dropout)
+        self._pools = config.pooling == "max"
+        read = 2 * config.hidden_size * (2 if self._pools else 1)
         self.feed_forward = nn.Sequential(
-            nn.Linear(2 * config.hidden_size, config.feed_forward_size),
+            nn.Linear(read, config.feed_forward_size),
             nn.ReLU(),
             nn.Linear(config.feed_forward_size, len(config.labels)),
         )
@@ -57,11 +59,17 @@ class BiLSTMNetwork(nn.Module):
         """
         states = self.dropout(self.embedding(ids))
         if lengths is None:
-            _, (hidden, _) = self.lstm(states)
-            return self.feed_forward(self.dropout(torch.cat([hidden[-2], hidden[-1]], dim=1)))
-        return self.feed_forward(self.dropout(self._last_states(states, lengths)))
+            outputs, (hidden, _) = self.lstm(states)
+            last = torch.cat([hidden[-2], hidden[-1]], dim=1)
+        else:
+            outputs, last = self._padded(states, lengths)
+        read = torch.cat([last, outputs.amax(dim=1)], dim=1) if self._pools else last
+        return self.feed_forward(self.dropout(read))
 
-    def _last_states(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _padded(
+        self, states: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of the last layer, and the last one of each direction."""
         steps = torch.arange(states.shape[1], device=states.device)
         # Row of length 3 in width 5: positions 2 1 0 3 4, its own inverse.
         mirror = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
@@ -72,7 +80,10 @@ class BiLSTMNetwork(nn.Module):
             backward = self._direction(_reorder(states, mirror), f"l{layer}_reverse")
             ends = [forward.gather(1, last)[:, 0], backward.gather(1, last)[:, 0]]
             states = torch.cat([forward, _reorder(backward, mirror)], dim=2)
-        return torch.cat(ends, dim=1)
+        if self._pools:
+            padding = (steps >= lengths[:, None])[:, :, None]
+            states = states.masked_fill(padding, -torch.inf)
+        return states, torch.cat(ends, dim=1)
 
     def _direction(self, states: torch.Tensor, suffix: str) -> torch.Tensor:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

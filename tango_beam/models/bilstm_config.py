@@ -22,6 +22,8 @@ class BiLSTMConfig:
       pad_id: token id that fills short rows up.
       dropout: between layers, in training only.
       problem_type: what its outputs are, in transformers' words.
+      pooling: what the feed-forward network reads: the `last` hidden state of each direction, or
+        with `max` besides the largest that each unit ever was.
     """
 
     labels: tuple[str, ...]
@@ -34,3 +36,4 @@ class BiLSTMConfig:
     pad_id: int = 0
     dropout: float = 0.1
     problem_type: str = "single_label_classification"
+    pooling: str = "last"

@@ -232,6 +232,11 @@ class DistillOptions(TrainingOptions):
         "units of one direction of one of the two LSTM layers (tinybert: width, 312)",
         BiLSTMConfig.hidden_size,
     )
+    pooling: Literal["last", "max"] = _shape(
+        "BiLSTM: labels hang on the last hidden state of each direction, or besides on the largest "
+        "that each unit was in the text",
+        "last",
+    )
     feed_forward_size: int = _shape(
         "units between the LSTM, or the means (static: 64), and the labels (tinybert: of each "
         "layer, 1200)",
@@ -306,8 +311,9 @@ class DistillOptions(TrainingOptions):
 
     def shape(self, labels: tuple[str, ...], problem_type: str) -> BiLSTMConfig:
         """Shape of a student that gives these labels."""
-        names = ("vocabulary_size", "embedding_size", "hidden_size", "feed_forward_size")
-        stated = {name: getattr(self, name) for name in (*names, "max_length", "dropout")}
+        sizes = ("vocabulary_size", "embedding_size", "hidden_size", "feed_forward_size")
+        names = (*sizes, "pooling", "max_length", "dropout")
+        stated = {name: getattr(self, name) for name in names}
         return BiLSTMConfig(labels, problem_type=problem_type, **stated)
 
     def static_shape(

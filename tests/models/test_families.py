@@ -44,17 +44,25 @@ def test_batch_mates_and_padding_do_not_move_a_score(family, request):
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
-def test_a_bilstm_on_padded_rows_is_torchs_own_on_packed_ones(lstm):
-    model = tiny.load(lstm)
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_a_bilstm_on_padded_rows_is_torchs_own_on_packed_ones(tmp_path, pooling):
+    model = tiny.load(tiny.bilstm(tmp_path, pooling=pooling, spread=3.0))
     tokens = model.tokenize(pa.array(TEXTS))
     states = model.network.embedding(torch.from_numpy(tokens.padded(np.arange(len(TEXTS)), 0)))
     packed = torch.nn.utils.rnn.pack_padded_sequence(
         states, torch.from_numpy(tokens.lengths), batch_first=True, enforce_sorted=False
     )
-    _, (hidden, _) = model.network.lstm(packed)
-    expected = model.network.feed_forward(torch.cat([hidden[-2], hidden[-1]], dim=1))
+    outputs, (hidden, _) = model.network.lstm(packed)
+    read = [hidden[-2], hidden[-1]]
+    if pooling == "max":
+        rows, _ = torch.nn.utils.rnn.pad_packed_sequence(
+            outputs, batch_first=True, padding_value=-torch.inf
+        )
+        read.append(rows.amax(dim=1))
+    expected = model.network.feed_forward(torch.cat(read, dim=1)).detach().numpy()
     found = model.forward(tokens, np.arange(len(TEXTS)))
-    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(tiny.one_at_a_time(model, tokens), expected, atol=1e-5)
 
 
 def test_a_transformer_answers_as_the_transformers_pipeline_does(bert):
