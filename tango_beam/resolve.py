@@ -37,6 +37,9 @@ def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1
     if options.stride is not None:
         tiers = (replace(tier, stride=options.stride) for tier in cascade.tiers)
         cascade = replace(cascade, tiers=tuple(tiers))
+    if options.exit_entropy is not None:
+        last = replace(cascade.tiers[-1], exit_entropy=options.exit_entropy)
+        cascade = replace(cascade, tiers=(*cascade.tiers[:-1], last))
     _refuse_other_answers(cascade)
     if len(cascade.tiers) < least_tiers:
         raise RefusedError(f"cascade {cascade.name}: expected two tiers or more, found one")

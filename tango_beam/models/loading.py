@@ -52,6 +52,7 @@ def load(tier: TierConfig, compute: Compute) -> Model:
         tier.batch_tokens,
         tier.threads,
         tier.stride,
+        tier.exit_entropy,
     )
     with _lock:
         if key not in _loaded:
@@ -93,7 +94,7 @@ def _tokenizer(tier: TierConfig) -> TextTokenizer:
     return transformer.load_tokenizer(tier)
 
 
-def _key(tier: TierConfig, *more: str | int | None) -> tuple:
+def _key(tier: TierConfig, *more: str | float | None) -> tuple:
     return (tier.source, tier.max_length, tier.tokenizer, tier.revision, *more)
 
 
@@ -126,6 +127,8 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
         return _own(tier, compute)
     if stated_of(tier.source).kind == SPAN:
         return _spans(tier, compute)
+    if tier.exit_entropy is not None:
+        return _left_early(tier, compute)
     if onnx:
         return _through_onnx(tier, compute)
     from tango_beam.models import bert
@@ -136,6 +139,14 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
     from tango_beam.models import transformer
 
     return transformer.to_answer(transformer.load(tier, compute))
+
+
+def _left_early(tier: TierConfig, compute: Compute) -> Model:
+    from tango_beam.models import early_exit
+
+    if tier.backend == "onnx":
+        raise ValueError(f"{tier.source}: expected backend torch for exit_entropy, found onnx")
+    return early_exit.load(tier, compute)
 
 
 def _own(tier: TierConfig, compute: Compute) -> Model:

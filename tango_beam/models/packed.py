@@ -36,13 +36,20 @@ def fits(network: Any, *, int8: bool = False) -> bool:
     return known and encoder_layers.activation(network.config) in ACTIVATIONS
 
 
-class _Layer:
-    """One layer's products and norms; the last one asks for its first tokens alone."""
+class Layer:
+    """One layer's products and norms; the last one asks for its first tokens alone.
 
-    def __init__(self, layer: Any, activation: str, *, int8: bool, last: bool) -> None:
+    Args:
+      layer: of transformers; gives up its weights.
+      activation: its name.
+      int8: computes its products in int8.
+      apart: queries are a product of their own, since not all tokens ask.
+    """
+
+    def __init__(self, layer: Any, activation: str, *, int8: bool, apart: bool) -> None:
         parts = encoder_layers.parts(layer)
         joint, asks = [parts.query, parts.key, parts.value], None
-        if last:
+        if apart:
             asks, joint = Product([parts.query], int8=int8), joint[1:]
         self.asks: Product | None = asks
         self.joint = Product(joint, int8=int8)
@@ -70,12 +77,15 @@ class PackedEncoder:
       network: a transformers model that `fits`; its own forward does not work any more.
       segments: the network is told first from second texts.
       int8: computes the layers' products in int8, the rest in the network's own precision.
+      apart: in all layers queries are a product of their own.
 
     Raises:
       ValueError: a model that does not fit.
     """
 
-    def __init__(self, network: Any, *, segments: bool = True, int8: bool = False) -> None:
+    def __init__(
+        self, network: Any, *, segments: bool = True, int8: bool = False, apart: bool = False
+    ) -> None:
         if not fits(network, int8=int8):
             raise ValueError(f"expected an encoder that can be packed, found {type(network)}")
         self._network, self._base = network, network.base_model
@@ -86,7 +96,9 @@ class PackedEncoder:
         self._distances = None if distances is None else distances.detach()
         name, stack = encoder_layers.activation(config), encoder_layers.layers(network)
         last = None if encoder_layers.reads_all(network) else stack[-1]
-        self._layers = [_Layer(layer, name, int8=int8, last=layer is last) for layer in stack]
+        self._layers = [
+            Layer(layer, name, int8=int8, apart=apart or layer is last) for layer in stack
+        ]
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
@@ -96,6 +108,19 @@ class PackedEncoder:
         ordered = np.empty_like(logits)
         ordered[packed.order] = logits
         return ordered
+
+    @torch.inference_mode()
+    def first_states(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
+        """First tokens' states behind layers but the last, shape [rows, layers, hidden size]."""
+        packed = self._pack(tokens, rows, pad_id)
+        added, states = self._added(packed), self._base.embeddings(**packed.given)[0]
+        found = []
+        for layer in self._layers[:-1]:
+            states = self._through(layer, states, packed, added)
+            found.append(states[packed.first].float())
+        ordered = torch.empty_like(stacked := torch.stack(found, dim=1))
+        ordered[torch.from_numpy(packed.order)] = stacked
+        return ordered.numpy()
 
     @torch.inference_mode()
     def edges(
@@ -112,17 +137,21 @@ class PackedEncoder:
     def _encode(self, tokens: Tokens, rows: Int64, pad_id: int) -> tuple[PackedRows, torch.Tensor]:
         """How the rows are packed, and the last states."""
         packed = self._pack(tokens, rows, pad_id)
-        added: Sequence[torch.Tensor | None] = [None] * len(packed.lengths)
-        if self._distances is not None:
-            added = biases(self._distances, packed.lengths)
+        added = self._added(packed)
         states = self._base.embeddings(**packed.given)[0]
         for layer in self._layers:
             states = self._through(layer, states, packed, added)
         return packed, states
 
+    def _added(self, packed: PackedRows) -> Sequence[torch.Tensor | None]:
+        """What is added to the scores of each group."""
+        if self._distances is None:
+            return [None] * len(packed.lengths)
+        return biases(self._distances, packed.lengths)
+
     def _through(
         self,
-        layer: _Layer,
+        layer: Layer,
         states: torch.Tensor,
         packed: PackedRows,
         added: Sequence[torch.Tensor | None],
@@ -130,21 +159,47 @@ class PackedEncoder:
         """States after a layer: of all tokens, or of the texts' first tokens after the last one."""
         asking = states if layer.asks is None else states[packed.first]
         projected = layer.project(states, asking, self._heads)
-        attended = torch.empty_like(asking)
-        sizes = packed.sizes, packed.counts if layer.asks else packed.sizes
-        start = asked = 0
-        for rows, bias, size, asks in zip(packed.counts, added, *sizes, strict=True):
-            tokens, places = slice(start, start + size), slice(asked, asked + asks)
+        asked = packed.counts if layer.asks else packed.sizes
+        return self.fed(layer, self.attended(projected, packed, added, asked), asking)
+
+    def attended(
+        self,
+        projected: Sequence[torch.Tensor],
+        packed: PackedRows,
+        added: Sequence[torch.Tensor | None],
+        asked: Sequence[int],
+        skipped: int = 0,
+    ) -> torch.Tensor:
+        """What asking tokens gather from their texts, shape [asking tokens, hidden size].
+
+        Args:
+          projected: queries, keys and values, shape [tokens, heads, width of a head].
+          packed: where the texts lie.
+          added: to the scores of each group.
+          asked: asking tokens in each group, as many in each of its texts.
+          skipped: tokens of a text before its first asking one.
+        """
+        found = projected[0].new_empty(len(projected[0]), projected[0][0].numel())
+        start = at = 0
+        for rows, bias, size, asks in zip(packed.counts, added, packed.sizes, asked, strict=True):
+            tokens, places = slice(start, start + size), slice(at, at + asks)
+            start, at = start + size, at + asks
+            if not asks:
+                continue
             query, key, value = (
-                part[at].unflatten(0, (rows, -1)).transpose(1, 2)
-                for part, at in zip(projected, (places, tokens, tokens), strict=True)
+                part[where].unflatten(0, (rows, -1)).transpose(1, 2)
+                for part, where in zip(projected, (places, tokens, tokens), strict=True)
             )
-            seen = bias if bias is None else bias[:, : query.shape[2]]
+            seen = bias if bias is None else bias[:, skipped : skipped + query.shape[2]]
             mixed = attention(query, key, value, seen).transpose(1, 2)
-            attended[places].view(mixed.shape).copy_(mixed)
-            start, asked = start + size, asked + asks
+            found[places].view(mixed.shape).copy_(mixed)
+        return found
+
+    def fed(self, layer: Layer, attended: torch.Tensor, asking: torch.Tensor) -> torch.Tensor:
+        """The rest of a layer, for the tokens that asked."""
         states = layer.merge_norm(layer.merge(attended).add_(asking))
-        return layer.narrow_norm(layer.narrow(layer.widen(states)).add_(states))
+        found: torch.Tensor = layer.narrow_norm(layer.narrow(layer.widen(states)).add_(states))
+        return found
 
 
 class PackedTransformer(Classifier):
@@ -177,7 +232,10 @@ class PackedTransformer(Classifier):
             batch_tokens=tier.batch_tokens,
             threads=tier.threads or 1,
         )
-        self.encoder = PackedEncoder(network, segments=segments, int8=precision == "int8")
+        self.encoder = self._packed(network, segments=segments, int8=precision == "int8")
+
+    def _packed(self, network: Any, *, segments: bool, int8: bool) -> PackedEncoder:
+        return PackedEncoder(network, segments=segments, int8=int8)
 
     def padded(self, lengths: Int64) -> Int64:
         """Tokens that rows of these lengths take in one micro-batch: their own."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tango_beam.arrays import Int64
+from tango_beam.arrays import Bool, Int64
 from tango_beam.models.tokens import Tokens
 
 
@@ -41,6 +41,24 @@ class PackedRows:
         """Places of the rows' first tokens, shape [rows]."""
         lengths = np.repeat(self.lengths, self.counts)
         return torch.from_numpy(np.cumsum(lengths) - lengths)
+
+    def keep(self, stays: Bool) -> tuple[PackedRows, torch.Tensor]:
+        """Some of the rows, and the places of their tokens.
+
+        Args:
+          stays: which, shape [rows], in the order in which they are packed.
+        """
+        ends = np.cumsum(self.counts)
+        counts = np.array([part.sum() for part in np.split(stays, ends[:-1])])
+        left = counts > 0
+        places = np.flatnonzero(np.repeat(stays, np.repeat(self.lengths, self.counts)))
+        kept = PackedRows(
+            self.order[stays],
+            [length for length, some in zip(self.lengths, left, strict=True) if some],
+            counts[left].tolist(),
+            {},
+        )
+        return kept, torch.from_numpy(places)
 
 
 class RowPacker:

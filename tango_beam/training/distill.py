@@ -33,6 +33,7 @@ from tango_beam.models.transformer import Transformer
 from tango_beam.training import (
     augmented_rows,
     comparison,
+    exit_training,
     inputs,
     loop,
     model_card,
@@ -67,6 +68,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
     task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = gather(data.train, options)
+    if options.student == "exits":
+        return exit_training.run(options, data, rows, used, command)
     student = students.make(options, teacher, PROBLEM_TYPES[kind], rows)
     answering = transformer.to_answer(teacher)
     logits = teacher_logits.teach({options.teacher: answering}, rows, teacher.labels, options)

@@ -212,10 +212,11 @@ class DistillOptions(TrainingOptions):
         metavar="PATH-or-hub-id",
     )
     augment_unlabeled: bool = _data("augment the texts of --unlabeled, too", False)
-    student: Literal["pieces", "words", "static", "tinybert"] = _shape(
+    student: Literal["pieces", "words", "static", "tinybert", "exits"] = _shape(
         "a BiLSTM that reads the teacher's word pieces, or words; a static one, of means of "
-        "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer; or a small "
-        "BERT, which learns the teacher's layers before its answers",
+        "embeddings of pieces and bigrams, which reads a text as fast as its tokenizer; a small "
+        "BERT, which learns the teacher's layers before its answers; or the teacher itself, with "
+        "exits behind its layers",
         "pieces",
     )
     vectors: str | None = _shape(

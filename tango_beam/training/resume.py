@@ -24,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "_training.safetensors"
 LOGITS_FOLDER = "_teacher_logits"
-TEXTS_FOLDER = "_augmented"
+TEXTS_FOLDER, STATES_FOLDER = "_augmented", "_first_states"
+_FOLDERS = (LOGITS_FOLDER, TEXTS_FOLDER, STATES_FOLDER)
 STAGES = ("general", "layers")
 # What lies in --output while a training lasts.
-KEPT = (STATE_FILE, LOGITS_FOLDER, TEXTS_FOLDER, *(f"_{stage}.safetensors" for stage in STAGES))
+KEPT = (STATE_FILE, *_FOLDERS, *(f"_{stage}.safetensors" for stage in STAGES))
 EVERY_SECONDS = 300.0
 _RANDOM = "random"
 
@@ -149,11 +150,10 @@ class Stage:
 
 def clear(folder: Path) -> None:
     """Removes what a training that is done needs no more."""
-    folders = (LOGITS_FOLDER, TEXTS_FOLDER)
     for name in KEPT:
-        if name not in folders:
+        if name not in _FOLDERS:
             (folder / name).unlink(missing_ok=True)
-    for name in folders:
+    for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

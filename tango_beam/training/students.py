@@ -43,7 +43,12 @@ _TINYBERT = {
     "epochs": 3,
     "batch_size": 32,
 }
-_USUAL: dict[str, dict[str, Any]] = {"static": _STATIC, "tinybert": _TINYBERT}
+_EXITS = {"epochs": 3, "batch_size": 256, "learning_rate": 1e-3}
+_USUAL: dict[str, dict[str, Any]] = {
+    "static": _STATIC,
+    "tinybert": _TINYBERT,
+    "exits": _EXITS,
+}
 
 
 def settled(options: DistillOptions) -> DistillOptions:

@@ -1,0 +1,124 @@
+"""Exits are trained on a second tier's own states, and leave its answers as they are."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import classify, distill, finetune
+from tango_beam.errors import RefusedError
+from tango_beam.training import exit_training
+from tango_beam.training.exit_training import highest_entropy, left_at
+from tests import jobs, tiny
+from tests.models.families import checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    texts = [tiny.sentence(rng) for _ in range(400)]
+    labels = ["good" if "good" in text else "other" for text in texts]
+    pq.write_table(pa.table({"text": texts, "label": labels}), folder / "train.parquet")
+    tiny.transformer(folder / "encoder", initializer_range=0.1, num_hidden_layers=3)
+    finetune.main(
+        f"--encoder {folder}/encoder --train {folder}/train.parquet --output {folder}/teacher "
+        "--epochs 8 --learning_rate 3e-3".split()
+    )
+    return folder
+
+
+def arguments(corpus, output):
+    return (
+        f"--student exits --teacher {corpus}/teacher --train {corpus}/train.parquet "
+        f"--output {output} --held_out 50 --augmented 200 --epochs 5 --max_length 32"
+    ).split()
+
+
+def test_exits_learn_what_the_whole_network_says(corpus, tmp_path):
+    out = tmp_path / "out"
+    assert distill.main(arguments(corpus, out)) == 0
+    scores = json.loads((out / "training.json").read_text())["scores"]
+    assert scores["agreement of exit 2, held-out"] > 0.9
+    assert not [*out.glob("_*")]
+    whole, left = (tiny.load(out, exit_entropy=most) for most in (None, 9.0))
+    same = tiny.load(corpus / "teacher")
+    texts = pq.read_table(corpus / "train.parquet")["text"].combine_chunks()
+    tokens, rows = same.tokenize(texts), np.arange(len(texts))
+    np.testing.assert_array_equal(whole.forward(tokens, rows), same.forward(tokens, rows))
+    assert left.encoder.answered(tokens, rows, left.tokenizer.pad_id)[1].max() == 1
+
+
+def test_a_job_leaves_early_where_it_is_asked_to(corpus, tmp_path):
+    out = tmp_path / "mine" / "second_tier"
+    distill.main(arguments(corpus, out))
+    tiny.bilstm(tmp_path / "first_tier", labels=["good", "other"])
+    pair = ["--first_tier", str(tmp_path / "first_tier"), "--second_tier", str(out)]
+    given = ["--input", f"{corpus}/train.parquet", *pair, "--threshold", "1"]
+    found = []
+    for number, more in enumerate(([], ["--exit_entropy", "9"])):
+        to = tmp_path / f"out{number}"
+        assert classify.main([*given, "--output", str(to), *more, "--precision", "fp32"]) == 0
+        found.append(jobs.read_output(to))
+    assert {row["cascade"] for row in found[0][0]} != {row["cascade"] for row in found[1][0]}
+    confidences = [[row["confidence"] for row in rows] for rows, *_ in found]
+    assert not np.allclose(*confidences)
+
+
+def test_a_training_that_was_stopped_computes_no_state_twice(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(exit_training, "_PART", 64)
+    first_states, seen = exit_training.first_states, []
+
+    def counted(model, tokens):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(len(tokens))
+        return first_states(model, tokens)
+
+    monkeypatch.setattr(exit_training, "first_states", counted)
+    with pytest.raises(KeyboardInterrupt):
+        distill.main(arguments(corpus, tmp_path / "out"))
+    before = sum(seen)
+    seen[:] = [0] * 10  # stops nobody any more
+    assert distill.main([*arguments(corpus, tmp_path / "out"), "--resume"]) == 0
+    rows = json.loads((tmp_path / "out" / "training.json").read_text())["data"]
+    assert before == 3 * 64
+    assert before + sum(seen) - 50 <= sum(row["rows"] for row in rows if "held" not in row["use"])
+
+
+def test_the_highest_entropy_keeps_the_agreement_that_was_asked_for(rng):
+    entropies = rng.random((2000, 3)).astype(np.float32)
+    whole = rng.integers(0, 2, 2000)
+    wrong = rng.random((2000, 3)) < entropies  # the less sure, the more often wrong
+    answers = np.where(wrong, 1 - whole[:, None], whole[:, None])
+    most, depth = highest_entropy(entropies, answers, whole, 0.95)
+    given, depths = left_at(entropies, answers, whole, most)
+    assert (given == whole).mean() >= 0.95
+    assert depths.mean() == depth < 4
+    assert (left_at(entropies, answers, whole, most * 1.2)[0] == whole).mean() < 0.95
+    assert highest_entropy(entropies, answers, whole, 1.0)[1] > 3.9
+
+
+@pytest.mark.parametrize("case", ["score", "family"])
+def test_what_has_no_exits_is_refused(corpus, tmp_path, case, bert):
+    given = arguments(corpus, tmp_path / "out")
+    if case == "score":
+        tiny.transformer(tmp_path / "t", labels=["x"], problem_type="regression")
+        table = pq.read_table(corpus / "train.parquet")
+        numbers = pa.array(np.linspace(0, 1, len(table)))
+        pq.write_table(table.set_column(1, "label", numbers), tmp_path / "train.parquet")
+        message = "--student exits: expected a teacher of labels, found"
+    else:
+        checkpoint(tmp_path / "t", "Electra")
+        table = pq.read_table(corpus / "train.parquet")
+        labels = pa.array([f"LABEL_{number % 3}" for number in range(len(table))])
+        pq.write_table(table.set_column(1, "label", labels), tmp_path / "train.parquet")
+        message = "expected a teacher like BERT"
+    given[given.index("--train") + 1] = str(tmp_path / "train.parquet")
+    given[given.index("--teacher") + 1] = str(tmp_path / "t")
+    with pytest.raises(RefusedError, match=message):
+        distill.main(given)
