@@ -81,6 +81,7 @@ def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
     tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
     options = {name: entry[name] for name in known & set(entry)}
     options["fits"] = tuple(tuple(one) for one in entry.get("fits", ()))
+    options["exit_thresholds"] = tuple(entry.get("exit_thresholds", ()))
     return TierConfig(source=source, tokenizer=tokenizer, **options)
 
 

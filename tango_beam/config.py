@@ -53,8 +53,9 @@ class TierConfig:
       threads: for torch to score one micro-batch with, on a processor; None for one.
       label_threshold: in a filter, the threshold of rows that the tier calls the filter's label;
         None where `threshold` is that of all rows.
-      exit_entropy: nats under which a row leaves an encoder that has exits behind its layers; None
-        for the whole of it.
+      exit_thresholds: of an encoder that has exits behind its layers, one for all of them or one
+        for each: a row leaves at the first whose confidence (of the kind `entropy`) reaches it.
+        None at all: a row goes through the whole of it.
     """
 
     source: str
@@ -72,11 +73,11 @@ class TierConfig:
     backend: str | None = None
     threads: int | None = None
     label_threshold: float | None = None
-    exit_entropy: float | None = None
+    exit_thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.exit_entropy is not None and not self.exit_entropy >= 0:
-            self._refuse(f"an exit_entropy of at least 0, found {self.exit_entropy}")
+        if not all(0 <= value <= 1 for value in self.exit_thresholds):
+            self._refuse(f"exit_thresholds of 0 to 1, found {[*self.exit_thresholds]}")
         for name in ("threshold", "label_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -259,8 +260,8 @@ class CascadeConfig:
             stated["stride"] = [tier.stride for tier in self.tiers]
         if self.filter is not None:
             stated["filter"] = self.filter
-        if any(tier.exit_entropy is not None for tier in self.tiers):
-            stated["exit_entropy"] = [tier.exit_entropy for tier in self.tiers]
+        if any(tier.exit_thresholds for tier in self.tiers):
+            stated["exit_thresholds"] = [tier.exit_thresholds for tier in self.tiers]
         return {
             **stated,
             "computation": COMPUTATION,

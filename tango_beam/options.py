@@ -80,11 +80,11 @@ class CascadeOptions:
     max_length: int | None = _cascade(
         "read no more of a text; span: tokens in a window (default: 384)", None, metavar="TOKENS"
     )
-    exit_entropy: float | None = _cascade(
+    exit_threshold: float | None = _cascade(
         "a row leaves the last tier at the first of its exits (distill --student exits) whose "
-        "answer has less entropy, in nats (default: the cascade's own, or the whole tier)",
+        "confidence, 1 - entropy / log(labels), reaches it; 1: none does (default: the cascade's)",
         None,
-        metavar="NATS",
+        metavar="0..1",
     )
     device: Literal["auto", "cpu", "cuda"] = _cascade(
         "where the models compute", "auto", resumed="spelled"

@@ -37,8 +37,8 @@ def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1
     if options.stride is not None:
         tiers = (replace(tier, stride=options.stride) for tier in cascade.tiers)
         cascade = replace(cascade, tiers=tuple(tiers))
-    if options.exit_entropy is not None:
-        last = replace(cascade.tiers[-1], exit_entropy=options.exit_entropy)
+    if options.exit_threshold is not None:
+        last = replace(cascade.tiers[-1], exit_thresholds=(options.exit_threshold,))
         cascade = replace(cascade, tiers=(*cascade.tiers[:-1], last))
     _refuse_other_answers(cascade)
     if len(cascade.tiers) < least_tiers:

@@ -52,6 +52,7 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     tokens, rows = _tokens(model, batch, texts, pairs, rows, errors)
     computing = time.perf_counter()
     outputs, padded = _outputs(model, tokens, rows, errors)
+    _answer_whole(model, batch, tokens, rows, outputs)
     computing = time.perf_counter() - computing
     for row, complaint in role.decoder.complaints(outputs).items():
         errors.setdefault(int(rows[row]), complaint)
@@ -181,6 +182,18 @@ def _outputs(
         thread_pool.each(model.device, [again], lambda parts: [bisect(p, run, fail) for p in parts])
         thread_pool.renew()
     return model.gathered(found, tokens), tokens.by_row(padded)
+
+
+def _answer_whole(
+    model: Model, batch: pa.RecordBatch, tokens: Tokens, rows: Int64, outputs: Float32
+) -> None:
+    """Puts what the whole of a model with exits says in place of an exit's, for audited rows."""
+    whole = getattr(model, "whole", None)
+    if whole is None:
+        return
+    held = np.flatnonzero(audit.is_held(batch)[rows] & np.isfinite(outputs).all(axis=1))
+    for part in model.plan(tokens.lengths[held]):
+        outputs[held[part]] = whole(tokens, held[part])
 
 
 def bisect(

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tango_beam import machine
 from tango_beam.arrays import Float32
-from tango_beam.calibration import attempts, filtering, kinds, score_sample
+from tango_beam.calibration import attempts, exits, filtering, kinds, score_sample
 from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
 from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
@@ -108,9 +108,14 @@ def run(options: CalibrateOptions) -> Outcome:
     corpus = _inspect(options)
     compute = settle(options.device, options.precision)
     seed = _seed(options, cascade, corpus, compute.precision)
+    real = len(cascade.tiers)
+    if options.exits:
+        cascade, models = exits.load(cascade, compute)
+        kinds.refuse_goals(cascade, goals)
     if goals.label is None:
+        models = models if options.exits else load_tiers(cascade, compute)
         drawn = _draw(options, cascade, corpus, seed)
-        scored = _score(options, cascade, load_tiers(cascade, compute), drawn, seed)
+        scored = _score(options, cascade, models, drawn, seed)
     else:
         drawn, scored = _of_filter(options, cascade, load_tiers(cascade, compute), corpus, seed)
     before = cascade
@@ -124,27 +129,34 @@ def run(options: CalibrateOptions) -> Outcome:
     cascade = _with_thresholds(cascade, thresholds, of_label)
     classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
     seen = {one.label for one in classes}
+    costs = speed(scored.test, cascade, thresholds, of_label)
+    errors = score_sample.calibration_errors(before, cascade, scored.test)
+    unseen = tuple(name for name in kinds.classes(cascade) if name not in seen)
+    answers = scored.test.answers(cascade)
+    if options.exits:
+        cascade = exits.joined(cascade, real)
     certificate = Certificate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         signed=tuple(each),
         delta=goals.delta,
-        thresholds=thresholds,
+        thresholds=thresholds[: real - 1],
         seed=seed,
         sample=SampleRows(drawn.drawn, len(scored.test), len(scored.fit)),
         corpus=describe_corpus(corpus.files, options.text_columns, drawn.corpus),
-        speed=speed(scored.test, cascade, thresholds, of_label),
+        speed=costs,
         by_class=classes,
-        calibration=score_sample.calibration_errors(before, cascade, scored.test),
+        calibration=errors,
         versions=machine.versions(),
-        unseen_classes=tuple(name for name in kinds.classes(cascade) if name not in seen),
+        unseen_classes=unseen,
         scoring=cascade.scoring(compute.precision),
         scoring_fingerprint=cascade.scoring_fingerprint(compute.precision),
         filter=goals.label,
         label_threshold=of_label,
+        exit_thresholds=cascade.tiers[-1].exit_thresholds,
     )
     certificate = replace(certificate, attempts=(*earlier, certificate.attempt()))
     attempts.write(cascade, certificate, options.output)
-    return Outcome(certificate, _offers(scored.test.answers(cascade), goals.delta, scored.corpus))
+    return Outcome(certificate, _offers(answers, goals.delta, scored.corpus))
 
 
 def _cascade(options: CalibrateOptions) -> CascadeConfig:
@@ -278,7 +290,8 @@ def _score(
     truth = kinds.truth_of(cascade, table, options.label_column)
     everyone = [column[:count] for column in texts]
     right = None if truth is None else truth[:count]
-    scored = score_sample.score_all(models, everyone, labels, right).answered(cascade)
+    last = exits.score if options.exits else None
+    scored = score_sample.score_all(models, everyone, labels, right, last).answered(cascade)
     first_tier = None
     if options.goals.has_budget:
         logger.info("tier 1 scores %s rows", f"{table.num_rows - count:,}")
@@ -366,7 +379,7 @@ def speed(
     """
     tier = rows.answers(cascade).cascaded(thresholds, label_threshold)[1]
     reached = tuple(float((tier >= number).mean()) for number in range(1, len(rows.seconds) + 1))
-    times = rows.seconds[-1] / float(np.dot(reached, rows.seconds))
+    times = rows.alone / float(np.dot(reached, rows.seconds))
     return Speed(rows.seconds, reached[1], reached, times, times > 1)
 
 

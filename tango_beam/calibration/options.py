@@ -86,6 +86,12 @@ class CalibrateOptions(CascadeOptions, InputOptions):
     confidence: Literal["max_softmax", "margin", "entropy"] | None = option(
         "kind for every tier but the last (default: the cascade's own)", default=None, group="how"
     )
+    exits: bool = option(
+        "sign for thresholds of the last tier's exits, too (distill --student exits); what they "
+        "are held to is the whole tier",
+        default=False,
+        group="how",
+    )
     output: str = option("the new cascade directory", metavar="DIR")
     overwrite: bool = option("replace an earlier calibration", default=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,12 +35,20 @@ class TierLogits:
       seconds: a row, in each tier, tokenization included, on this machine.
       truth: index of the right label, or the right answers, shape [rows]; None without labels.
       contexts: the second texts, of which spans are answers; None without.
+      exits: how many of the tiers are exits of the last one, whose seconds are then its own ones
+        behind the last of them.
     """
 
     logits: tuple[Float32, ...]
     seconds: tuple[float, ...]
     truth: npt.NDArray | None = None
     contexts: pa.Array | None = None
+    exits: int = 0
+
+    @property
+    def alone(self) -> float:
+        """Seconds a row of the last tier alone."""
+        return sum(self.seconds[-1 - self.exits :])
 
     def __len__(self) -> int:
         return len(self.logits[0])
@@ -88,6 +96,7 @@ def score_all(
     texts: Sequence[pa.Array],
     labels: Sequence[str],
     truth: npt.NDArray | None = None,
+    score_last: Callable[..., tuple[list[Float32], list[float]]] | None = None,
 ) -> TierLogits:
     """Scores rows with every tier.
 
@@ -96,15 +105,21 @@ def score_all(
       texts: one column of strings without nulls, or two for pairs.
       labels: order of the logits' columns.
       truth: index of the right label, or the right answers.
+      score_last: as `score`, for a last tier with exits: logits and seconds of each.
     """
     logits, seconds = [], []
     for number, model in enumerate(models, start=1):
         logger.info("tier %d scores %s rows", number, f"{len(texts[0]):,}")
-        scores, spent = score(model, texts, labels)
-        logits.append(scores)
-        seconds.append(spent)
+        if score_last is not None and number == len(models):
+            scores, spent = score_last(model, texts, labels)
+        else:
+            one, took = score(model, texts, labels)
+            scores, spent = [one], [took]
+        logits += scores
+        seconds += spent
     contexts = texts[1][: len(texts[0])] if len(texts) > 1 else None
-    return TierLogits(tuple(logits), tuple(seconds), truth, contexts)
+    exits = len(logits) - len(models)
+    return TierLogits(tuple(logits), tuple(seconds), truth, contexts, exits)
 
 
 def with_temperatures(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
@@ -114,7 +129,7 @@ def with_temperatures(cascade: CascadeConfig, fit: TierLogits) -> CascadeConfig:
     are none; the last tier only to labels.
     """
     goal = fit.reference()
-    count = len(fit.logits) - (fit.truth is None)
+    count = len(fit.logits) - max(int(fit.truth is None), fit.exits and fit.exits + 1)
     fitted = (
         replace(tier, temperature=fit_temperature(logits, goal))
         for tier, logits in zip(cascade.tiers[:count], fit.logits[:count], strict=True)
@@ -134,7 +149,8 @@ def calibration_errors(
     goal = rows.reference()
     labelled = rows.truth is not None
     errors = []
-    for number, logits in enumerate(rows.logits if labelled else rows.logits[:-1]):
+    ahead = len(rows.logits) - max(int(not labelled), rows.exits and rows.exits + 1)
+    for number, logits in enumerate(rows.logits[:ahead]):
         right = logits.argmax(axis=1) == goal
         temperatures = [cascade.tiers[number].temperature for cascade in (before, after)]
         first, second = (

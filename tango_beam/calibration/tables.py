@@ -38,6 +38,12 @@ def _promise(outcome: Outcome, output: str) -> Table:
         thresholds += f", {certificate.label_threshold:.6g} for {certificate.filter}"
     speed, corpus = certificate.speed, certificate.corpus
     table.add_row("threshold", f"{thresholds}; {speed.escalated:.1%} of the sample escalated")
+    if certificate.exit_thresholds:
+        exits = ", ".join(f"{value:.4g}" for value in certificate.exit_thresholds)
+        through = sum(speed.reached[len(certificate.thresholds) :])
+        layers = len(certificate.exit_thresholds) + 1
+        rows = f"{through:.2f} of {layers} layers for a row of the sample"
+        table.add_row("exits", f"{exits}; {rows}")
     table.add_row("corpus", f"{corpus.rows:,} rows in {len(corpus.files)} files")
     table.add_row("speedup", f"{speed.speedup:.2f} x the last tier alone, on this machine")
     if not speed.pays:

@@ -188,6 +188,7 @@ class Certificate(JsonRecord):
       filter: the label that the cascade is a filter on; None where it is none.
       label_threshold: of rows that a filter's first tier calls the label; None where `thresholds`
         are those of all rows.
+      exit_thresholds: of the last tier's exits; none where it has none, or they were not asked.
     """
 
     made: str
@@ -207,6 +208,7 @@ class Certificate(JsonRecord):
     scoring_fingerprint: str = ""
     filter: str | None = None
     label_threshold: float | None = None
+    exit_thresholds: tuple[float, ...] = ()
 
     def attempt(self) -> Attempt:
         """What stays on record of it."""

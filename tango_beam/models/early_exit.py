@@ -7,19 +7,27 @@ those, and the rest of the layer runs only for the rows that stay.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
+from tango_beam import routing
 from tango_beam.arrays import Bool, Float32, Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import encoder_layers, exits, transformer
-from tango_beam.models.exits import Exits, entropy
+from tango_beam.models.exits import Exits
+from tango_beam.models.logits import each_micro_batch
 from tango_beam.models.packed import Layer, PackedEncoder, PackedTransformer, fits
 from tango_beam.models.packed_rows import PackedRows
 from tango_beam.models.tokens import TextTokenizer, Tokens
+
+# How sure an exit is (see `routing.confidence`).
+KIND = "entropy"
+_WINDOW = 16_384
 
 
 class ExitingEncoder(PackedEncoder):
@@ -28,7 +36,7 @@ class ExitingEncoder(PackedEncoder):
     Args:
       network: as for `PackedEncoder`.
       behind: one exit behind each layer but the last.
-      most: entropy in nats under which a row leaves.
+      thresholds: of their confidence, one for all exits or one for each.
       segments: the network is told first from second texts.
       int8: computes the layers' products in int8, the rest in the network's own precision.
     """
@@ -37,16 +45,18 @@ class ExitingEncoder(PackedEncoder):
         self,
         network: Any,
         behind: Exits,
-        most: float,
+        thresholds: Sequence[float],
         *,
         segments: bool = True,
         int8: bool = False,
     ) -> None:
         super().__init__(network, segments=segments, int8=int8, apart=True)
-        if len(behind) != len(self._layers) - 1:
-            layers = len(self._layers) - 1
+        layers, given = len(self._layers) - 1, [*thresholds]
+        if len(behind) != layers:
             raise ValueError(f"expected an exit behind {layers} layers, found {len(behind)}")
-        self._exits, self._most = behind, most
+        if len(given) not in (1, layers):
+            raise ValueError(f"expected 1 or {layers} exit_thresholds, found {len(given)}")
+        self._exits, self._thresholds = behind, given * (layers if len(given) == 1 else 1)
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
@@ -59,11 +69,12 @@ class ExitingEncoder(PackedEncoder):
         packed = self._pack(tokens, rows, pad_id)
         states = self._base.embeddings(**packed.given)[0]
         found: list[tuple[Int64, torch.Tensor, int]] = []
-        for number, layer in enumerate(self._layers[:-1]):
+        for number, threshold in enumerate(self._thresholds):
             if not len(packed.order):
                 break
-            states, packed, left = self._past(number, layer, states, packed)
-            found.append((*left, number + 1))
+            order = packed.order
+            states, packed, logits, stays = self._past(number, threshold, states, packed)
+            found.append((order[~stays], logits[torch.from_numpy(~stays)], number + 1))
         if len(packed.order):
             last = self._through(self._layers[-1], states, packed, self._added(packed))
             logits = encoder_layers.answer(self._network, last)
@@ -73,15 +84,30 @@ class ExitingEncoder(PackedEncoder):
         outputs = torch.cat([logits.float() for _, logits, _ in found]).numpy()
         return outputs[order], depths[order]
 
+    @torch.inference_mode()
+    def everywhere(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
+        """What every exit and the whole say of rows, float32, shape [rows, exits + 1, labels]."""
+        packed = self._pack(tokens, rows, pad_id)
+        states = self._base.embeddings(**packed.given)[0]
+        found = []
+        for number in range(len(self._thresholds)):
+            states, packed, logits, _ = self._past(number, 1.0, states, packed)
+            found.append(logits)
+        last = self._through(self._layers[-1], states, packed, self._added(packed))
+        found.append(encoder_layers.answer(self._network, last))
+        together = torch.stack([logits.float() for logits in found], dim=1).numpy()
+        return together[np.argsort(packed.order)]
+
     def _past(
-        self, number: int, layer: Layer, states: torch.Tensor, packed: PackedRows
-    ) -> tuple[torch.Tensor, PackedRows, tuple[Int64, torch.Tensor]]:
-        """Takes rows through a layer; gives the states of those that stay, and who leaves.
+        self, number: int, threshold: float, states: torch.Tensor, packed: PackedRows
+    ) -> tuple[torch.Tensor, PackedRows, torch.Tensor, Bool]:
+        """Takes rows through a layer, and lets those leave whose exit is sure.
 
         Returns:
-          States of all tokens of the rows that stay; how those are packed; the places of the rows
-          that leave, and their logits.
+          States of all tokens of the rows that stay; how those are packed; what the exit says of
+          all rows; and which stay.
         """
+        layer = self._layers[number]
         assert layer.asks is not None
         asking = states[packed.first]
         query, key, value = layer.project(states, asking, self._heads)
@@ -89,10 +115,10 @@ class ExitingEncoder(PackedEncoder):
         mixed = self.attended((query, key, value), packed, added, packed.counts)
         first = self.fed(layer, mixed, asking)
         logits = self._exits.logits(number, first)
-        stays: Bool = (entropy(logits) >= self._most).numpy()
-        left = packed.order[~stays], logits[torch.from_numpy(~stays)]
+        sure = routing.confidence(routing.softmax(logits.float().numpy()), KIND)
+        stays = routing.is_complex(sure, threshold)
         if not stays.any():
-            return states[:0], PackedRows(packed.order[:0], [], [], {}), left
+            return states[:0], PackedRows(packed.order[:0], [], [], {}), logits, stays
         if not stays.all():
             packed, places = packed.keep(stays)
             states, key, value = states[places], key[places], value[places]
@@ -104,7 +130,7 @@ class ExitingEncoder(PackedEncoder):
         found[packed.first] = first
         if behind.any():
             found[behind] = self._rest(layer, states[behind], key, value, packed, added)
-        return found, packed, left
+        return found, packed, logits, stays
 
     def _rest(
         self,
@@ -130,7 +156,7 @@ class ExitingTransformer(PackedTransformer):
       labels: the labels' names, in the order of the outputs.
       tokenizer: makes the tokens.
       network: gives up its weights; `packed.fits` it.
-      tier: what the cascade says of it: exit_entropy, batch_tokens, threads.
+      tier: what the cascade says of it: exit_thresholds, batch_tokens, threads.
       precision: `fp32`, `bf16` or `int8`.
       behind: its layers; of the network's precision.
       segments: the network is told first from second texts.
@@ -147,15 +173,41 @@ class ExitingTransformer(PackedTransformer):
         *,
         segments: bool = True,
     ) -> None:
-        self._exits, self._most = behind, tier.exit_entropy or 0.0
+        self._behind, self._at = behind, tier.exit_thresholds or (1.0,)
         super().__init__(labels, tokenizer, network, tier, precision, segments=segments)
 
     def _packed(self, network: Any, *, segments: bool, int8: bool) -> PackedEncoder:
-        return ExitingEncoder(network, self._exits, self._most, segments=segments, int8=int8)
+        return ExitingEncoder(network, self._behind, self._at, segments=segments, int8=int8)
+
+    @property
+    def exits(self) -> int:
+        """How many exits it has."""
+        return len(self._behind)
+
+    def whole(self, tokens: Tokens, rows: Int64) -> Float32:
+        """What all layers say of one micro-batch, float32, shape [rows, labels]."""
+        assert isinstance(self.encoder, ExitingEncoder)
+        return self.encoder.everywhere(tokens, rows, self.tokenizer.pad_id)[:, -1]
+
+    def everywhere(self, texts: pa.Array, pairs: pa.Array | None = None) -> Float32:
+        """What every exit and the whole say of texts, shape [rows, exits + 1, labels]."""
+        encoder = self.encoder
+        assert isinstance(encoder, ExitingEncoder)
+        found = np.empty((len(texts), self.exits + 1, len(self.labels)), np.float32)
+        for at in range(0, len(texts), _WINDOW):
+            part = found[at : at + _WINDOW]
+            both = [texts, *([] if pairs is None else [pairs])]
+            tokens = self.tokenize(*(column.slice(at, _WINDOW) for column in both))
+
+            def look(rows: Int64, tokens: Tokens = tokens, part: Float32 = part) -> None:
+                part[rows] = encoder.everywhere(tokens, rows, self.tokenizer.pad_id)
+
+            each_micro_batch(self, tokens, look)
+        return found
 
 
 def load(tier: TierConfig, compute: Compute) -> ExitingTransformer:
-    """Loads a checkpoint with exits, to be left at `tier.exit_entropy`.
+    """Loads a checkpoint with exits, to be left at `tier.exit_thresholds`.
 
     Raises:
       ValueError: it has no exits, or is no encoder that can be packed on this device.
@@ -164,8 +216,8 @@ def load(tier: TierConfig, compute: Compute) -> ExitingTransformer:
     int8 = model.precision == "int8"
     if model.device != "cpu" or not fits(model.network, int8=int8):
         raise ValueError(
-            f"{tier.source}: expected an encoder like BERT on a processor for exit_entropy, found "
-            f"{type(model.network).__name__} on {model.device}"
+            f"{tier.source}: expected an encoder like BERT on a processor for exit_thresholds, "
+            f"found {type(model.network).__name__} on {model.device}"
         )
     found = exits.load(Path(tier.source), model.network.dtype)
     return ExitingTransformer(

@@ -1,7 +1,8 @@
 """Classifiers behind the layers of an encoder, at which a row may leave it.
 
 DeeBERT (Xin et al., 2020): each has the shape of BERT's own head, a pooler and a linear layer, and
-reads the first token's state; a row leaves at the first whose entropy is low enough.
+reads the first token's state; a row leaves at the first whose entropy is low enough. How sure an
+exit is, is told as everywhere: 1 - entropy / log(labels), which a threshold is compared with.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def load(folder: Path, dtype: torch.dtype) -> Exits:
     path = folder / FILE
     if not path.is_file():
         raise ValueError(
-            f"{folder}: expected {FILE} for exit_entropy, found none; "
+            f"{folder}: expected {FILE} for exit_thresholds, found none; "
             "distill --student exits makes them"
         )
     weights = load_file(path)
@@ -71,9 +72,3 @@ def load(folder: Path, dtype: torch.dtype) -> Exits:
     exits = Exits(count, hidden, labels)
     exits.load_state_dict(weights)
     return exits.to(dtype).eval()
-
-
-def entropy(logits: torch.Tensor) -> torch.Tensor:
-    """Of the labels' probabilities, in nats, float32, shape [rows]."""
-    logs = logits.float().log_softmax(dim=-1)
-    return -(logs.exp() * logs).sum(dim=-1)

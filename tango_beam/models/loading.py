@@ -52,7 +52,7 @@ def load(tier: TierConfig, compute: Compute) -> Model:
         tier.batch_tokens,
         tier.threads,
         tier.stride,
-        tier.exit_entropy,
+        *tier.exit_thresholds,
     )
     with _lock:
         if key not in _loaded:
@@ -127,7 +127,7 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
         return _own(tier, compute)
     if stated_of(tier.source).kind == SPAN:
         return _spans(tier, compute)
-    if tier.exit_entropy is not None:
+    if tier.exit_thresholds:
         return _left_early(tier, compute)
     if onnx:
         return _through_onnx(tier, compute)
@@ -145,7 +145,7 @@ def _left_early(tier: TierConfig, compute: Compute) -> Model:
     from tango_beam.models import early_exit
 
     if tier.backend == "onnx":
-        raise ValueError(f"{tier.source}: expected backend torch for exit_entropy, found onnx")
+        raise ValueError(f"{tier.source}: expected backend torch for exit_thresholds, found onnx")
     return early_exit.load(tier, compute)
 
 

@@ -19,12 +19,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from tango_beam import routing
 from tango_beam.answers.task import LABELS
 from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import transformer
-from tango_beam.models.exits import Exits, entropy
+from tango_beam.models.early_exit import KIND
+from tango_beam.models.exits import Exits
 from tango_beam.models.logits import each_micro_batch, logits_of_tokens
 from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
@@ -172,53 +174,55 @@ def _scores(
     where: str,
     options: DistillOptions,
 ) -> dict[str, float]:
-    """How each exit agrees with the whole, and the entropy that keeps the agreement asked for."""
+    """How each exit agrees with the whole, and the threshold that keeps the agreement asked for."""
     tokens = model.tokenize(data.texts, *([] if data.pairs is None else [data.pairs]))
     given = torch.from_numpy(first_states(model, tokens))
     whole = logits_of_tokens(model, tokens)
-    found = [behind.logits(number, given[:, number]) for number in range(len(behind))]
-    agree = [float((one.argmax(1).numpy() == whole.argmax(1)).mean()) for one in found]
+    found = [behind.logits(number, given[:, number]).numpy() for number in range(len(behind))]
+    agree = [float((one.argmax(axis=1) == whole.argmax(axis=1)).mean()) for one in found]
     scores = {f"agreement of exit {n}, {where}": share for n, share in enumerate(agree, start=1)}
-    most, depth = highest_entropy(
-        np.stack([entropy(one).numpy() for one in found], axis=1),
-        np.stack([one.argmax(1).numpy() for one in found], axis=1),
-        whole.argmax(1),
+    lowest, depth = lowest_exit_threshold(
+        np.stack([routing.confidence(routing.softmax(one), KIND) for one in found], axis=1),
+        np.stack([one.argmax(axis=1) for one in found], axis=1),
+        whole.argmax(axis=1),
         options.agreement,
     )
     return scores | {
-        f"exit_entropy for {options.agreement:.0%} agreement, {where}": most,
+        f"exit threshold for {options.agreement:.0%} agreement, {where}": lowest,
         f"layers that a row then goes through, of {len(behind) + 1}, {where}": depth,
     }
 
 
-def highest_entropy(
-    entropies: Float32, answers: Int64, whole: Int64, agreement: float
+def lowest_exit_threshold(
+    confidences: Float32, answers: Int64, whole: Int64, agreement: float
 ) -> tuple[float, float]:
-    """The highest entropy under which rows may leave, and how many layers they then go through.
+    """The lowest threshold of all exits, and how many layers a row then goes through.
 
     It describes these rows, and promises nothing of others. Agreement is not monotone in it, so
-    values are walked up from the lowest, a 200th of them at a time, and the walk ends at the first
-    that agrees on too few.
+    values are walked down from the highest, a 200th of them at a time, and the walk ends at the
+    first that agrees on too few.
 
     Args:
-      entropies: at each exit, float32, shape [rows, exits].
+      confidences: at each exit, float32, shape [rows, exits].
       answers: of each exit, shape [rows, exits].
       whole: of the whole network, shape [rows].
       agreement: share of rows that leave with its answer.
     """
-    best, depth = 0.0, float(entropies.shape[1] + 1)
-    for most in np.quantile(entropies, np.linspace(0, 1, 201)):
-        given, depths = left_at(entropies, answers, whole, float(most))
+    best, depth = 1.0, float(confidences.shape[1] + 1)
+    for lowest in np.quantile(confidences, np.linspace(1, 0, 201), method="lower"):
+        given, depths = left_at(confidences, answers, whole, float(lowest))
         if float((given == whole).mean()) < agreement:
             break
-        best, depth = float(most), float(depths.mean())
+        best, depth = float(lowest), float(depths.mean())
     return best, depth
 
 
-def left_at(entropies: Float32, answers: Int64, whole: Int64, most: float) -> tuple[Int64, Int64]:
-    """What rows are answered that leave under an entropy, and how many layers each goes through."""
-    leaves = np.concatenate([entropies < most, np.ones((len(whole), 1), bool)], axis=1)
-    at = leaves.argmax(axis=1)
+def left_at(
+    confidences: Float32, answers: Int64, whole: Int64, threshold: float
+) -> tuple[Int64, Int64]:
+    """What rows are answered that leave at a threshold, and how many layers each goes through."""
+    leaves = np.stack([~routing.is_complex(one, threshold) for one in confidences.T], axis=1)
+    at = np.concatenate([leaves, np.ones((len(whole), 1), bool)], axis=1).argmax(axis=1)
     said = np.concatenate([answers, whole[:, None]], axis=1)
     return said[np.arange(len(whole)), at], at + 1
 

@@ -5,11 +5,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from tango_beam import routing
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.models import exits, loading
 from tango_beam.models.exits import Exits
 from tests import tiny
-from tests.models.families import PACKED, checkpoint
+from tests.models import families
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,9 +25,11 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(params=PACKED)
-def folder(tmp_path, request):
-    checkpoint(tmp_path, request.param, num_hidden_layers=4)
+@pytest.fixture(params=families.PACKED)
+def folder(tmp_path, request, monkeypatch):
+    for name in ("num_hidden_layers", "n_layers"):
+        monkeypatch.setitem(families.NAMES, name, 4)
+    families.checkpoint(tmp_path, request.param)
     config = tiny.to_train(tmp_path).network.config
     torch.manual_seed(1)
     behind = Exits(config.num_hidden_layers - 1, config.hidden_size, config.num_labels)
@@ -38,7 +41,7 @@ def folder(tmp_path, request):
 
 
 def answered(folder, most, texts=TEXTS, rows=None):
-    model = tiny.load(folder, exit_entropy=most)
+    model = tiny.load(folder, exit_thresholds=(most,))
     tokens = model.tokenize(pa.array(texts))
     rows = np.arange(len(texts)) if rows is None else rows
     return model.encoder.answered(tokens, rows, model.tokenizer.pad_id)
@@ -59,10 +62,16 @@ def by_hand(folder, texts=TEXTS):
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("most", [0.0, 0.3, 0.5, 9.0])
+def confidences(said):
+    """How sure each exit is of each text, and the whole network, shape [texts, exits]."""
+    each = (one.numpy() for one in said.unbind(1))
+    return np.stack([routing.confidence(routing.softmax(one), "entropy") for one in each], axis=1)
+
+
+@pytest.mark.parametrize("most", [1.0, 0.7, 0.5, 0.0])
 def test_a_row_leaves_at_the_first_exit_that_is_sure(folder, most):
     said = by_hand(folder)
-    sure = exits.entropy(said) < most
+    sure = torch.from_numpy(confidences(said) >= most) & (most < 1)
     sure[:, -1] = True
     at = sure.int().argmax(dim=1)
     expected = said[torch.arange(len(TEXTS)), at].numpy()
@@ -72,15 +81,15 @@ def test_a_row_leaves_at_the_first_exit_that_is_sure(folder, most):
 
 
 def test_some_leave_and_some_stay(folder):
-    said = exits.entropy(by_hand(folder))[:, :-1]
-    depths = answered(folder, float(said.median()))[1]
+    sure = confidences(by_hand(folder))[:, 0]
+    depths = answered(folder, float(np.median(sure)))[1]
     assert len({*depths}) > 1
 
 
 def test_who_else_is_in_a_batch_moves_no_answer(folder):
-    some = exits.entropy(by_hand(folder))[:, :-1].flatten().sort().values
+    some = np.sort(confidences(by_hand(folder))[:, :-1], axis=None)
     middle = some[len(some) // 3 : -len(some) // 3]
-    at = int(middle.diff().argmax())  # rounding decides about nobody there
+    at = int(np.diff(middle).argmax())  # rounding decides about nobody there
     most = float(middle[at : at + 2].mean())
     logits, depths = answered(folder, most)
     for row in range(len(TEXTS)):
@@ -95,33 +104,45 @@ def test_no_exit_is_taken_where_none_is_asked_for(folder):
     model = tiny.load(folder)
     tokens = model.tokenize(pa.array(TEXTS))
     whole = model.forward(tokens, np.arange(len(TEXTS)))
-    np.testing.assert_allclose(answered(folder, 0.0)[0], whole, atol=2e-5)
+    np.testing.assert_allclose(answered(folder, 1.0)[0], whole, atol=2e-5)
+
+
+def test_what_every_exit_says_is_told(folder):
+    model = tiny.load(folder, exit_thresholds=(0.5,))
+    tokens = model.tokenize(pa.array(TEXTS))
+    rows = np.array([3, 0, 1])
+    found = model.encoder.everywhere(tokens, rows, model.tokenizer.pad_id)
+    np.testing.assert_allclose(found, by_hand(folder)[rows].numpy(), atol=2e-4)
+
+
+def test_each_exit_may_have_a_threshold_of_its_own(folder):
+    model = tiny.load(folder, exit_thresholds=(1.0, 0.0, 1.0))
+    tokens = model.tokenize(pa.array(TEXTS))
+    depths = model.encoder.answered(tokens, np.arange(len(TEXTS)), model.tokenizer.pad_id)[1]
+    assert {*depths} == {2}
+    with pytest.raises(ValueError, match="expected 1 or 3 exit_thresholds, found 2"):
+        tiny.load(folder, exit_thresholds=(1.0, 0.0))
 
 
 def test_an_exit_is_part_of_what_a_certificate_is_of(folder):
-    tiers = [TierConfig(str(folder), exit_entropy=most) for most in (None, 0.2, 0.3)]
+    tiers = [TierConfig(str(folder), exit_thresholds=at) for at in ((), (0.2,), (0.3,))]
     prints = {CascadeConfig((tier,), ("a", "b")).scoring_fingerprint("fp32") for tier in tiers}
     assert len(prints) == 3
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_other_precisions_leave_too(folder, precision):
-    model = tiny.load(folder, precision=precision, exit_entropy=9.0)
+    model = tiny.load(folder, precision=precision, exit_thresholds=(0.0,))
     tokens = model.tokenize(pa.array(TEXTS))
     assert model.encoder.answered(tokens, np.arange(3), model.tokenizer.pad_id)[1].max() == 1
 
 
 def test_a_checkpoint_without_exits_is_refused(bert):
-    with pytest.raises(ValueError, match=r"expected exits\..* for exit_entropy, found none"):
-        loading.load(TierConfig(str(bert), exit_entropy=0.1), Compute("cpu", "fp32"))
+    with pytest.raises(ValueError, match=r"expected exits\..* for exit_thresholds, found none"):
+        loading.load(TierConfig(str(bert), exit_thresholds=(0.5,)), Compute("cpu", "fp32"))
 
 
 def test_a_network_that_has_no_known_layers_is_refused(tmp_path):
-    checkpoint(tmp_path, "XLNet")
+    families.checkpoint(tmp_path, "XLNet")
     with pytest.raises(ValueError, match="expected an encoder like BERT on a processor"):
-        loading.load(TierConfig(str(tmp_path), exit_entropy=0.1), Compute("cpu", "fp32"))
-
-
-def test_entropy_is_that_of_the_labels_probabilities():
-    logits = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
-    np.testing.assert_allclose(exits.entropy(logits), [np.log(2), 0], atol=1e-6)
+        loading.load(TierConfig(str(tmp_path), exit_thresholds=(0.5,)), Compute("cpu", "fp32"))

@@ -1,16 +1,19 @@
 """Exits are trained on a second tier's own states, and leave its answers as they are."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import classify, distill, finetune
+from pipelines import calibrate, classify, distill, finetune
+from tango_beam.cascade_directory import save_cascade
+from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.training import exit_training
-from tango_beam.training.exit_training import highest_entropy, left_at
+from tango_beam.training.exit_training import left_at, lowest_exit_threshold
 from tests import jobs, tiny
 from tests.models.families import checkpoint
 
@@ -45,7 +48,7 @@ def test_exits_learn_what_the_whole_network_says(corpus, tmp_path):
     scores = json.loads((out / "training.json").read_text())["scores"]
     assert scores["agreement of exit 2, held-out"] > 0.9
     assert not [*out.glob("_*")]
-    whole, left = (tiny.load(out, exit_entropy=most) for most in (None, 9.0))
+    whole, left = (tiny.load(out, exit_thresholds=at) for at in ((), (0.0,)))
     same = tiny.load(corpus / "teacher")
     texts = pq.read_table(corpus / "train.parquet")["text"].combine_chunks()
     tokens, rows = same.tokenize(texts), np.arange(len(texts))
@@ -60,7 +63,7 @@ def test_a_job_leaves_early_where_it_is_asked_to(corpus, tmp_path):
     pair = ["--first_tier", str(tmp_path / "first_tier"), "--second_tier", str(out)]
     given = ["--input", f"{corpus}/train.parquet", *pair, "--threshold", "1"]
     found = []
-    for number, more in enumerate(([], ["--exit_entropy", "9"])):
+    for number, more in enumerate(([], ["--exit_threshold", "0"])):
         to = tmp_path / f"out{number}"
         assert classify.main([*given, "--output", str(to), *more, "--precision", "fp32"]) == 0
         found.append(jobs.read_output(to))
@@ -90,17 +93,17 @@ def test_a_training_that_was_stopped_computes_no_state_twice(corpus, tmp_path, m
     assert before + sum(seen) - 50 <= sum(row["rows"] for row in rows if "held" not in row["use"])
 
 
-def test_the_highest_entropy_keeps_the_agreement_that_was_asked_for(rng):
-    entropies = rng.random((2000, 3)).astype(np.float32)
+def test_the_lowest_threshold_keeps_the_agreement_that_was_asked_for(rng):
+    sure = rng.random((2000, 3)).astype(np.float32)
     whole = rng.integers(0, 2, 2000)
-    wrong = rng.random((2000, 3)) < entropies  # the less sure, the more often wrong
+    wrong = rng.random((2000, 3)) > sure  # the less sure, the more often wrong
     answers = np.where(wrong, 1 - whole[:, None], whole[:, None])
-    most, depth = highest_entropy(entropies, answers, whole, 0.95)
-    given, depths = left_at(entropies, answers, whole, most)
+    lowest, depth = lowest_exit_threshold(sure, answers, whole, 0.95)
+    given, depths = left_at(sure, answers, whole, lowest)
     assert (given == whole).mean() >= 0.95
     assert depths.mean() == depth < 4
-    assert (left_at(entropies, answers, whole, most * 1.2)[0] == whole).mean() < 0.95
-    assert highest_entropy(entropies, answers, whole, 1.0)[1] > 3.9
+    assert (left_at(sure, answers, whole, lowest * 0.8)[0] == whole).mean() < 0.95
+    assert lowest_exit_threshold(sure, answers, whole, 1.0)[1] > 3.9
 
 
 @pytest.mark.parametrize("case", ["score", "family"])
@@ -122,3 +125,72 @@ def test_what_has_no_exits_is_refused(corpus, tmp_path, case, bert):
     given[given.index("--teacher") + 1] = str(tmp_path / "t")
     with pytest.raises(RefusedError, match=message):
         distill.main(given)
+
+
+@pytest.fixture(scope="module")
+def cascade(corpus, tmp_path_factory):
+    """A first tier under a second one with exits, and a corpus that is large enough to sign for."""
+    folder = tmp_path_factory.mktemp("cascade")
+    distill.main(arguments(corpus, folder / "second_tier"))
+    tiny.bilstm(folder / "first_tier", labels=["good", "other"], spread=3.0)
+    tiers = (
+        TierConfig(str(folder / "first_tier"), threshold=0.9),
+        TierConfig(str(folder / "second_tier")),
+    )
+    save_cascade(CascadeConfig(tiers, ("good", "other"), "mine"), folder)
+    rng = np.random.default_rng(1)
+    texts = [f"{tiny.sentence(rng)} {number}" for number in range(6000)]
+    pq.write_table(pa.table({"text": texts}), folder / "corpus.parquet")
+    return folder
+
+
+def signed(cascade, output, *more):
+    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(cascade)]
+    how = ["--agreement", "0.9", "--sample_rows", "1000", "--precision", "fp32", *more]
+    assert calibrate.main([*given, "--output", str(output), *how]) == 0
+    return json.loads((output / "cascade.json").read_text())
+
+
+def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path):
+    stored = signed(cascade, tmp_path / "mine", "--exits")
+    thresholds = stored["tiers"][1]["exit_thresholds"]
+    assert len(thresholds) == 2
+    assert min(thresholds) < 1
+    certificate = stored["certificate"]
+    assert certificate["exit_thresholds"] == thresholds
+    assert len(certificate["thresholds"]) == 1
+    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(tmp_path / "mine")]
+    to = ["--output", str(tmp_path / "out"), "--precision", "fp32", "--audit_rows", "300"]
+    assert classify.main([*given, *to]) == 0
+    rows, _, manifest = jobs.read_output(tmp_path / "out")
+    assert manifest["cascade"]["certificate"]["status"] == "covered"
+    plain = ["--cascade", str(cascade), "--input", f"{cascade}/corpus.parquet", "--threshold", "1"]
+    assert classify.main([*plain, "--output", str(tmp_path / "whole"), "--precision", "fp32"]) == 0
+    whole = {row["text"]: row["prediction"] for row in jobs.read_output(tmp_path / "whole")[0]}
+    assert np.mean([row["prediction"] == whole[row["text"]] for row in rows]) >= 0.9
+
+
+def test_an_audit_asks_the_whole_tier(cascade, tmp_path):
+    """With all exits open, the second tier's answers in the audit are those behind all layers."""
+    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(cascade), "--threshold", "0"]
+    how = ["--exit_threshold", "0", "--audit_rows", "500", "--precision", "fp32"]
+    assert classify.main([*given, *how, "--output", str(tmp_path / "out")]) == 0
+    audited = pq.read_table(tmp_path / "out" / "_audit").to_pylist()
+    assert len(audited) > 100
+    model = tiny.load(cascade / "second_tier")
+    tokens = model.tokenize(pa.array([row["text"] for row in audited]))
+    said = model.forward(tokens, np.arange(len(audited))).argmax(axis=1)
+    assert [row["last_tier_prediction"] for row in audited] == [model.labels[n] for n in said]
+
+
+def test_exits_cannot_be_signed_for_where_there_are_none(cascade, corpus, tmp_path):
+    for name, source in (("first", cascade / "first_tier"), ("last", corpus / "teacher")):
+        shutil.copytree(source, tmp_path / name)
+    tiers = (
+        TierConfig(str(tmp_path / "first"), threshold=0.9),
+        TierConfig(str(tmp_path / "last")),
+    )
+    save_cascade(CascadeConfig(tiers, ("good", "other"), "plain"), tmp_path)
+    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(tmp_path), "--exits"]
+    with pytest.raises(RefusedError, match=r"expected exits\.safetensors"):
+        calibrate.main([*given, "--output", str(tmp_path / "out")])

@@ -1,0 +1,71 @@
+"""Exits of the last tier in a calibration: each is a tier of its own there.
+
+An exit says something of every row and is more or less sure of it, as a tier does, so the path of
+thresholds that carries three tiers or more carries exits, too. What all are held to is the whole
+network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from tango_beam.arrays import Float32
+from tango_beam.config import CascadeConfig, Compute
+from tango_beam.errors import RefusedError
+from tango_beam.models.early_exit import KIND, ExitingTransformer
+from tango_beam.models.logits import in_order
+from tango_beam.models.protocol import Model
+from tango_beam.resolve import load_tiers
+
+
+def load(cascade: CascadeConfig, compute: Compute) -> tuple[CascadeConfig, list[Model]]:
+    """The cascade with a tier for each exit of its last one, and the models of the real tiers.
+
+    Raises:
+      RefusedError: a last tier without exits, a filter, or answers that are not one label.
+    """
+    if cascade.filter is not None:
+        raise RefusedError("--exits: expected no --recall and no --precision beside it, found one")
+    whole = replace(cascade.tiers[-1], exit_thresholds=())
+    asked = replace(whole, exit_thresholds=(1.0,))
+    models = load_tiers(replace(cascade, tiers=(*cascade.tiers[:-1], asked)), compute)
+    last = models[-1]
+    assert isinstance(last, ExitingTransformer)
+    exit_ = replace(whole, threshold=1.0, confidence=KIND, temperature=1.0)
+    tiers = (*cascade.tiers[:-1], *[exit_] * last.exits, whole)
+    return replace(cascade, tiers=tiers), models
+
+
+def joined(cascade: CascadeConfig, real: int) -> CascadeConfig:
+    """The cascade with its exits back in its last tier.
+
+    Args:
+      cascade: as `load` gives it, with the thresholds that were signed for.
+      real: how many tiers it has that are none of its exits.
+    """
+    *before, last = cascade.tiers
+    thresholds = tuple(tier.threshold or 0.0 for tier in before[real - 1 :])
+    return replace(cascade, tiers=(*before[: real - 1], replace(last, exit_thresholds=thresholds)))
+
+
+def score(
+    model: Model, texts: Sequence[pa.Array], labels: Sequence[str]
+) -> tuple[list[Float32], list[float]]:
+    """Logits of all rows at every exit and behind all layers, and seconds a row to each.
+
+    Args:
+      model: an `ExitingTransformer`.
+      texts: one column of strings without nulls, or two for pairs.
+      labels: order of the logits' columns.
+    """
+    assert isinstance(model, ExitingTransformer)
+    started = time.perf_counter()
+    found = model.everywhere(*texts)
+    seconds = (time.perf_counter() - started) / max(1, len(found)) / found.shape[1]
+    parts = [in_order(np.ascontiguousarray(part), model, labels) for part in found.swapaxes(0, 1)]
+    return parts, [seconds] * len(parts)
