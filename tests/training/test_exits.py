@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from pipelines import calibrate, classify, distill, finetune
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
+from tango_beam.models.exits import FILE
 from tango_beam.training import exit_training
 from tango_beam.training.exit_training import left_at, lowest_exit_threshold
 from tests import jobs, tiny
@@ -171,13 +173,19 @@ def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path
 
 
 def test_an_audit_asks_the_whole_tier(cascade, tmp_path):
-    """With all exits open, the second tier's answers in the audit are those behind all layers."""
-    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(cascade), "--threshold", "0"]
+    """With exits that are all open and all wrong, the last tier's answers are those of the whole."""
+    mine = shutil.copytree(cascade, tmp_path / "mine")
+    wrong = load_file(mine / "second_tier" / FILE)
+    for name in wrong:
+        if name.split(".")[2] == "2":
+            wrong[name] = -wrong[name]
+    save_file(wrong, mine / "second_tier" / FILE)
+    given = ["--input", f"{mine}/corpus.parquet", "--cascade", str(mine), "--threshold", "0"]
     how = ["--exit_threshold", "0", "--audit_rows", "500", "--precision", "fp32"]
     assert classify.main([*given, *how, "--output", str(tmp_path / "out")]) == 0
     audited = pq.read_table(tmp_path / "out" / "_audit").to_pylist()
     assert len(audited) > 100
-    model = tiny.load(cascade / "second_tier")
+    model = tiny.load(mine / "second_tier")
     tokens = model.tokenize(pa.array([row["text"] for row in audited]))
     said = model.forward(tokens, np.arange(len(audited))).argmax(axis=1)
     assert [row["last_tier_prediction"] for row in audited] == [model.labels[n] for n in said]
