@@ -173,7 +173,7 @@ def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path
 
 
 def test_an_audit_asks_the_whole_tier(cascade, tmp_path):
-    """With exits that are all open and all wrong, the last tier's answers are those of the whole."""
+    """Where all exits are open and all are wrong, the last tier's answers are the whole's."""
     mine = shutil.copytree(cascade, tmp_path / "mine")
     wrong = load_file(mine / "second_tier" / FILE)
     for name in wrong:
