@@ -17,14 +17,20 @@ from tango_beam import machine
 from tango_beam.arrays import Float32
 from tango_beam.calibration import attempts, exits, filtering, kinds, score_sample
 from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
+from tango_beam.calibration.offers import Offer, offers
 from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.cascade_directory import fetched
-from tango_beam.config import CascadeConfig
+from tango_beam.config import CascadeConfig, Compute
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees import bounds, filters, guarantees, means
-from tango_beam.guarantees.certificate import Certificate, Guarantee, SampleRows, Speed
-from tango_beam.guarantees.tier_answers import TierAnswers
+from tango_beam.guarantees.certificate import (
+    Certificate,
+    ClassAgreement,
+    Guarantee,
+    SampleRows,
+    Speed,
+)
 from tango_beam.io import inputs, sample
 from tango_beam.io.jsonl_schema import read_schema
 from tango_beam.io.labelled import one_array
@@ -33,27 +39,6 @@ from tango_beam.models.protocol import Model
 from tango_beam.resolve import load_tiers, resolve_cascade, settle
 
 logger = logging.getLogger(__name__)
-
-OTHER_GOALS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9)
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What the same rows say of another goal of agreement: a description, no promise.
-
-    It would have been signed had it been the one goal; picking it afterwards is another attempt.
-
-    Attributes:
-      agreement: the goal.
-      met: whether it can be signed.
-      threshold: of the first tier.
-      escalated: share of the sample.
-    """
-
-    agreement: float
-    met: bool
-    threshold: float
-    escalated: float
 
 
 @dataclass(frozen=True)
@@ -103,38 +88,26 @@ def run(options: CalibrateOptions) -> Outcome:
     """
     cascade = _cascade(options)
     options = kinds.with_a_goal(options, cascade)
-    goals = options.goals
+    goals, real = options.goals, len(cascade.tiers)
     earlier = attempts.open_output(cascade, options.output, options.overwrite)
     corpus = _inspect(options)
     compute = settle(options.device, options.precision)
     seed = _seed(options, cascade, corpus, compute.precision)
-    real = len(cascade.tiers)
-    if options.exits:
-        cascade, models = exits.load(cascade, compute)
-        kinds.refuse_goals(cascade, goals)
-    if goals.label is None:
-        models = models if options.exits else load_tiers(cascade, compute)
-        drawn = _draw(options, cascade, corpus, seed)
-        scored = _score(options, cascade, models, drawn, seed)
-    else:
-        drawn, scored = _of_filter(options, cascade, load_tiers(cascade, compute), corpus, seed)
+    cascade, models = _models(options, cascade, compute)
+    drawn, scored = _sample(options, cascade, models, corpus, seed)
     before = cascade
     if options.temperature == "fit":
         fit = scored.fit if len(scored.fit) else scored.test
         cascade = kinds.fitted(cascade, fit)
     each = _guarantees(goals, cascade, scored)
     # With two tiers, a guarantee that holds at a threshold holds at every higher one.
-    thresholds = max(one.thresholds for one in each)
-    of_label = each[0].label_threshold
+    thresholds, of_label = max(one.thresholds for one in each), each[0].label_threshold
     cascade = _with_thresholds(cascade, thresholds, of_label)
     classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
-    seen = {one.label for one in classes}
     costs = speed(scored.test, cascade, thresholds, of_label)
     errors = score_sample.calibration_errors(before, cascade, scored.test)
-    unseen = tuple(name for name in kinds.classes(cascade) if name not in seen)
     answers = scored.test.answers(cascade)
-    if options.exits:
-        cascade = exits.joined(cascade, real)
+    cascade = exits.joined(cascade, real) if options.exits else cascade
     certificate = Certificate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         signed=tuple(each),
@@ -147,7 +120,7 @@ def run(options: CalibrateOptions) -> Outcome:
         by_class=classes,
         calibration=errors,
         versions=machine.versions(),
-        unseen_classes=unseen,
+        unseen_classes=_unseen(cascade, classes),
         scoring=cascade.scoring(compute.precision),
         scoring_fingerprint=cascade.scoring_fingerprint(compute.precision),
         filter=goals.label,
@@ -156,7 +129,7 @@ def run(options: CalibrateOptions) -> Outcome:
     )
     certificate = replace(certificate, attempts=(*earlier, certificate.attempt()))
     attempts.write(cascade, certificate, options.output)
-    return Outcome(certificate, _offers(answers, goals.delta, scored.corpus))
+    return Outcome(certificate, offers(answers, goals.delta, scored.corpus))
 
 
 def _cascade(options: CalibrateOptions) -> CascadeConfig:
@@ -177,6 +150,22 @@ def _cascade(options: CalibrateOptions) -> CascadeConfig:
         return cascade
     before = (replace(tier, confidence=options.confidence) for tier in cascade.tiers[:-1])
     return replace(cascade, tiers=(*before, cascade.tiers[-1]))
+
+
+def _models(
+    options: CalibrateOptions, cascade: CascadeConfig, compute: Compute
+) -> tuple[CascadeConfig, list[Model]]:
+    """The models of all tiers; with `--exits`, each exit is a tier of the cascade's, too."""
+    if not options.exits:
+        return cascade, load_tiers(cascade, compute)
+    cascade, models = exits.load(cascade, compute)
+    kinds.refuse_goals(cascade, options.goals)
+    return cascade, models
+
+
+def _unseen(cascade: CascadeConfig, classes: Sequence[ClassAgreement]) -> tuple[str, ...]:
+    seen = {one.label for one in classes}
+    return tuple(name for name in kinds.classes(cascade) if name not in seen)
 
 
 def _inspect(options: CalibrateOptions) -> Input:
@@ -244,6 +233,20 @@ def _refuse_too_few(drawn: sample.Sample, tested: int, goals: Goals, whole: bool
             f"{goals.delta}. The corpus has {drawn.corpus:,} rows, of which "
             f"{'all' if whole else 'a tenth'} may be drawn (--sample_rows takes more)"
         )
+
+
+def _sample(
+    options: CalibrateOptions,
+    cascade: CascadeConfig,
+    models: Sequence[Model],
+    corpus: Input,
+    seed: int,
+) -> tuple[sample.Sample, _Sample]:
+    """The rows that are drawn, and what all tiers say of them."""
+    if options.goals.label is not None:
+        return _of_filter(options, cascade, models, corpus, seed)
+    drawn = _draw(options, cascade, corpus, seed)
+    return drawn, _score(options, cascade, models, drawn, seed)
 
 
 def _of_filter(
@@ -381,15 +384,3 @@ def speed(
     reached = tuple(float((tier >= number).mean()) for number in range(1, len(rows.seconds) + 1))
     times = rows.alone / float(np.dot(reached, rows.seconds))
     return Speed(rows.seconds, reached[1], reached, times, times > 1)
-
-
-def _offers(answers: TierAnswers, delta: float, corpus: int | None) -> tuple[Offer, ...]:
-    """Goals of agreement with the threshold and the escalation that each would take."""
-    if len(answers.answers) > 2 or answers.called:
-        return ()
-    offers = []
-    for goal in OTHER_GOALS:
-        one = guarantees.agreement(answers, goal, delta, corpus)
-        tier = answers.cascaded(one.thresholds)[1]
-        offers.append(Offer(goal, one.met, one.thresholds[0], float((tier > 1).mean())))
-    return tuple(offers)

@@ -194,6 +194,18 @@ def at_batch_size_1(
     return Costs(curves, means[0], means[-1], len(rows))
 
 
+def seconds_in_batches(stage: Stage, texts: LabelledTexts, rows: Int64) -> float:
+    """Seconds of a tier on its own over some rows, in windows of its own, tokenization included."""
+    started = time.perf_counter()
+    _run(stage, texts, rows, tokenize=True)
+    return time.perf_counter() - started
+
+
+def seconds_alone(stage: Stage, texts: LabelledTexts, rows: Int64) -> float:
+    """Seconds of a tier on its own over some rows, one at a time, tokenization included."""
+    return float(np.sum(_singles(stage, texts, rows, 1)))
+
+
 def carry_over(lengths: Int64, seconds: Float64, wanted: Int64) -> Float64:
     """Seconds of rows that were not timed, by their tokens; float64, shape of `wanted`.
 

@@ -14,7 +14,16 @@ from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.arrays import Float32
 from tango_beam.config import CascadeConfig, Compute
 from tango_beam.errors import RefusedError
-from tango_beam.evaluation import answers, costs, curves, cuts, heldout, metrics, results
+from tango_beam.evaluation import (
+    answers,
+    costs,
+    curves,
+    cuts,
+    early_exit,
+    heldout,
+    metrics,
+    results,
+)
 from tango_beam.evaluation.answers import Answered
 from tango_beam.evaluation.costs import Costs
 from tango_beam.evaluation.metrics import Metric
@@ -127,8 +136,16 @@ def run(prepared: Prepared, command: str) -> Report:
         prepared, outputs, chosen = _choose_cuts(prepared, outputs)
     answered = answers.answer(prepared.cascade, prepared.texts, models, outputs)
     measured = _measure(prepared, answered)
+    left = early_exit.measure(
+        prepared.options,
+        prepared.cascade,
+        prepared.texts,
+        prepared.metric,
+        answered,
+        compute,
+    )
     logger.info("drawing up the report")
-    return results.make_report(
+    report = results.make_report(
         prepared.options,
         prepared.cascade,
         prepared.texts,
@@ -139,6 +156,7 @@ def run(prepared: Prepared, command: str) -> Report:
         command=command,
         machine=facts,
     )
+    return replace(report, early_exit=left)
 
 
 def _choose_cuts(

@@ -36,6 +36,7 @@ COLOURS = {
     "corrected": ("#1d7a4d", "#63c896"),
     "introduced": ("#b0352d", "#f08a80"),
     "unchanged": ("#6a5a9e", "#b3a4e6"),
+    "exits": ("#0f7f86", "#5cc9d0"),
 }
 # What matplotlib takes by name.
 Style = dict[str, Any]
@@ -134,8 +135,10 @@ def _against_speedup(report: Report, size: str) -> Figure:
     """Score against speedup over all thresholds (TangoBERT, Figures 2 and 3)."""
     speedups = {name: np.array(values) for name, values in report.curve.speedups[size].items()}
     own = report.own.speedup[size] if report.own else None
-    figure, axes = _scores(report, speedups, own)
-    every = np.concatenate(list(speedups.values()))
+    left = report.early_exit
+    exits = None if left is None else (np.array(left.speedups[size]), np.array(left.scores))
+    figure, axes = _scores(report, speedups, own, exits)
+    every = np.concatenate([*speedups.values(), *([] if exits is None else [exits[0]])])
     low, high = min(every.min(), 1.0) / 1.05, max(every.max(), 1.0) * 1.05
     axes.set_xscale("log")
     axes.set_xlim(low, high)
@@ -158,7 +161,10 @@ def _against_escalation(report: Report) -> Figure:
 
 
 def _scores(
-    report: Report, across: Mapping[str, Float64], own: float | None
+    report: Report,
+    across: Mapping[str, Float64],
+    own: float | None,
+    exits: tuple[Float64, Float64] | None = None,
 ) -> tuple[Figure, Axes]:
     """Score of each routing over all thresholds, beside levels of the last tier's score.
 
@@ -166,6 +172,7 @@ def _scores(
       report: of the evaluation.
       across: for each routing, where its thresholds lie on the x axis, shape [steps].
       own: where the cascade's own threshold lies on it; None without.
+      exits: where thresholds of the last tier's exits lie, and their scores; None without.
     """
     figure, axes = _axes()
     curve, grey = report.curve, _LIGHT["random"]
@@ -175,6 +182,8 @@ def _scores(
     for name, line in _LINES.items():
         heights = np.array(getattr(curve, name))[kept]
         axes.plot(across[name][kept], heights, line, color=_LIGHT[name], label=name)
+    if exits is not None:
+        axes.plot(*exits, "-.", color=_LIGHT["exits"], label="early exit")
     if report.own and own is not None:
         score = report.own.metrics[report.metric.name]
         dot: Style = {"color": _LIGHT["cascade"], "markeredgecolor": _LIGHT["ink"], "zorder": 3}

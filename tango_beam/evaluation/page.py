@@ -123,7 +123,8 @@ def _captions(report: Report) -> dict[str, tuple[str, str]]:
         ),
         "speedup_batch_1": (
             f"{_capital(shown)} against speedup, batch size 1",
-            "As in the paper's Figure 2: one text at a time.",
+            "As in the paper's Figure 2: one text at a time."
+            + (f" Early exit: {last} left at its exits." if report.early_exit else ""),
         ),
         "escalation": (
             f"{_capital(shown)} against rows escalated",

@@ -148,6 +148,29 @@ class Curves(JsonRecord):
 
 
 @dataclass(frozen=True)
+class ExitAt(JsonRecord):
+    """The fewest layers of the last tier that keep a share of its score; None where none do."""
+
+    share: float
+    threshold: float | None
+    layers: float | None
+    score: float | None
+    speedup: BySize
+
+
+@dataclass(frozen=True)
+class EarlyExit(JsonRecord):
+    """The last tier left at its exits: scores, mean layers and speedups by falling threshold."""
+
+    layers_of: int
+    thresholds: list[float]
+    layers: list[float]
+    scores: list[float]
+    speedups: dict[str, list[float]]
+    speedup_at: tuple[ExitAt, ...]
+
+
+@dataclass(frozen=True)
 class AgainstRandom(JsonRecord):
     """Mean gain over random routing, and the share of thresholds that beat it."""
 
@@ -214,6 +237,7 @@ class Report(JsonRecord):
       corrections: errors that escalation corrects and introduces.
       costs: by batch size.
       cuts: those that were chosen; None where none were to be.
+      early_exit: the last tier left at its exits; None where it has none.
     """
 
     command: str
@@ -231,6 +255,7 @@ class Report(JsonRecord):
     corrections: ByConfidence
     costs: dict[str, SizeCosts]
     cuts: ChosenCuts | None
+    early_exit: EarlyExit | None = None
 
     @property
     def last(self) -> str:

@@ -88,7 +88,7 @@ def cuts(chosen: ChosenCuts) -> TextTable:
 def by_kind(report: Report) -> list[TextTable]:
     """Tables that some kinds of answer have, or some options ask for."""
     labels = [by_label(report)] if report.scores[0].by_label else []
-    return labels + ([cuts(report.cuts)] if report.cuts else [])
+    return labels + ([cuts(report.cuts)] if report.cuts else []) + early_exit(report)
 
 
 def speedups(report: Report) -> TextTable:
@@ -111,6 +111,27 @@ def speedups(report: Report) -> TextTable:
         "splits. Goal kept: splits in which the other half kept the share too."
     )
     return TextTable("speedups", "Speedup at 99 % and 98 %", head, rows, note)
+
+
+def early_exit(report: Report) -> list[TextTable]:
+    """The last tier left at its exits, where it has some."""
+    found = report.early_exit
+    if found is None:
+        return []
+    last, shown = report.last, report.metric.shown
+    rows = []
+    for entry in found.speedup_at:
+        name = f"speedup@{100 * entry.share:.0f}"
+        layers = _NONE if entry.layers is None else f"{entry.layers:.2f} of {found.layers_of}"
+        cells = number(entry.threshold), layers, number(entry.score)
+        rows.append((name, *_times(entry.speedup or dict.fromkeys(BATCHES)), *cells))
+    note = (
+        f"DeeBERT (Xin et al., 2020), on {last}: one threshold for all exits, read off the rows on "
+        "which it is scored. With own batch sizes, what a row that has left would have cost is "
+        "saved in whole batches."
+    )
+    head = ("", *BATCHES.values(), "threshold", "layers", shown)
+    return [TextTable("early_exit", f"{last.capitalize()} left early", head, rows, note)]
 
 
 def _speedup_cells(entry: AtThreshold) -> tuple[str, ...]:
@@ -240,7 +261,8 @@ def _times(speedup: BySize) -> Iterator[str]:
 def terminal_tables(report: Report) -> list[Table]:
     """The tables at the end of a run."""
     chosen = [cuts(report.cuts)] if report.cuts else []
-    return [_rich(table) for table in (scores(report), *chosen, speedups(report))]
+    shown = (scores(report), *chosen, speedups(report), *early_exit(report))
+    return [_rich(table) for table in shown]
 
 
 def _rich(table: TextTable) -> Table:

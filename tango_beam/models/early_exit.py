@@ -7,6 +7,7 @@ those, and the rest of the layer runs only for the rows that stay.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,22 @@ class ExitingEncoder(PackedEncoder):
         int8: bool = False,
     ) -> None:
         super().__init__(network, segments=segments, int8=int8, apart=True)
-        layers, given = len(self._layers) - 1, [*thresholds]
+        layers = len(self._layers) - 1
         if len(behind) != layers:
             raise ValueError(f"expected an exit behind {layers} layers, found {len(behind)}")
-        if len(given) not in (1, layers):
-            raise ValueError(f"expected 1 or {layers} exit_thresholds, found {len(given)}")
-        self._exits, self._thresholds = behind, given * (layers if len(given) == 1 else 1)
+        self._exits = behind
+        self.open(thresholds)
+
+    def open(self, thresholds: Sequence[float]) -> None:
+        """Lets rows leave from these thresholds on, one for all exits or one for each.
+
+        Raises:
+          ValueError: another number of them.
+        """
+        count, given = len(self._exits), [*thresholds]
+        if len(given) not in (1, count):
+            raise ValueError(f"expected 1 or {count} exit_thresholds, found {len(given)}")
+        self._thresholds = given * (count if len(given) == 1 else 1)
 
     @torch.inference_mode()
     def __call__(self, tokens: Tokens, rows: Int64, pad_id: int) -> Float32:
@@ -178,6 +189,14 @@ class ExitingTransformer(PackedTransformer):
 
     def _packed(self, network: Any, *, segments: bool, int8: bool) -> PackedEncoder:
         return ExitingEncoder(network, self._behind, self._at, segments=segments, int8=int8)
+
+    def at(self, thresholds: Sequence[float]) -> ExitingTransformer:
+        """The same model, of the same weights, with other thresholds."""
+        made = copy.copy(self)
+        made.encoder = copy.copy(self.encoder)
+        assert isinstance(made.encoder, ExitingEncoder)
+        made.encoder.open(thresholds)
+        return made
 
     @property
     def exits(self) -> int:

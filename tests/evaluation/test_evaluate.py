@@ -2,15 +2,18 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipelines import evaluate
 from tango_beam import routing
@@ -19,6 +22,7 @@ from tango_beam.config import Compute
 from tango_beam.errors import RefusedError
 from tango_beam.evaluation import figures
 from tango_beam.io.labelled import read_labelled
+from tango_beam.models.exits import Exits
 from tango_beam.models.logits import logits_of
 from tango_beam.resolve import load_tier
 from tests import tiny
@@ -324,3 +328,54 @@ def test_a_refusal_exits_with_two(tmp_path):
     )
     assert done.returncode == 2
     assert "refused:" in done.stderr and "none.jsonl" in done.stderr
+
+
+@pytest.fixture
+def with_exits(tmp_path, cascade):
+    """The tiny cascade, its second tier with exits that are right about some rows."""
+    folder = shutil.copytree(cascade, tmp_path / "with_exits")
+    last = load_cascade(str(folder)).tiers[-1].source
+    config = json.loads((Path(last) / "config.json").read_text())
+    torch.manual_seed(0)
+    behind = Exits(config["num_hidden_layers"] - 1, config["hidden_size"], len(tiny.LABELS))
+    with torch.no_grad():
+        for parameter in behind.parameters():
+            parameter.mul_(4.0)
+    behind.save(Path(last))
+    return folder
+
+
+def test_a_last_tier_with_exits_is_left_early_beside_the_cascade(
+    run, with_exits, rng, tmp_path, capsys
+):
+    rows = rows_of(rng, 80)
+    found = run(write(tmp_path / "rows.parquet", rows), cascade=with_exits)
+    jsonschema.validate(found, schema("report"))
+    left = found["early_exit"]
+    count = len(left["thresholds"])
+    assert left["thresholds"][0] == 1
+    assert left["layers"][0] == left["layers_of"] == 2
+    assert left["layers"] == sorted(left["layers"], reverse=True)
+    assert left["layers"][-1] < left["layers_of"]
+    assert {len(left[name]) for name in ("layers", "scores")} == {count}
+    assert {len(each) for each in left["speedups"].values()} == {count}
+    config = load_cascade(str(with_exits))
+    for step in (0, count // 2, count - 1):
+        last = replace(config.tiers[-1], exit_thresholds=(left["thresholds"][step],))
+        said = logits_of(
+            load_tier(last, Compute("cpu", "fp32")),
+            [row["text"] for row in rows],
+            labels=config.labels,
+        )
+        right = np.array(config.labels)[said.argmax(axis=1)] == [row["label"] for row in rows]
+        assert left["scores"][step] == pytest.approx(right.mean())
+    assert "Tier 2 left early" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "early exit" in page
+    assert "DeeBERT" in page
+
+
+def test_a_last_tier_without_exits_has_no_such_line(run, rng, tmp_path):
+    found = run(write(tmp_path / "rows.parquet", rows_of(rng, 20)))
+    assert found.get("early_exit") is None
+    assert "DeeBERT" not in (tmp_path / "out" / "report.html").read_text()
