@@ -65,6 +65,7 @@ _TOKENIZER = {
     "pad_to_multiple_of",
     "pad_token_type_id",
     "padding_side",
+    "split_special_tokens",
     "stride",
     "tokenizer_class",
     "truncation_side",

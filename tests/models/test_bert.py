@@ -90,6 +90,20 @@ def test_texts_are_read_as_the_tokenizer_is_set(kind, bert, tmp_path, rng):
     assert (moved[0] > 1e-3) == ("left" in kind)
 
 
+def test_special_tokens_that_a_text_spells_are_read_as_it_is_set(bert, tmp_path):
+    texts, found = pa.array(["good [SEP] film", "a film"]), []
+    for split in (False, True):
+        folder = shutil.copytree(bert, tmp_path / str(split))
+        changed(folder, "tokenizer_config.json", split_special_tokens=split)
+        ours, theirs = both(folder, max_length=20)
+        assert ours is not None
+        assert ours.vocabulary == theirs.vocabulary
+        tokens = ours.tokenize(texts)
+        assert tokens.ids.tolist() == theirs.tokenize(texts).ids.tolist()
+        found.append(tokens.ids.tolist())
+    assert found[0] != found[1]
+
+
 OTHERS = {
     "activation": ("config.json", {"hidden_act": "silu"}),
     "a key that is not known": ("config.json", {"quantization_config": {}}),
