@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from pipelines import classify
+from tango_beam.models import thread_pool
 from tests import jobs, tiny
 
 # How long an example takes says more of the machine than of the code.
@@ -68,6 +69,7 @@ def job(cascade, tmp_path):
 @pytest.fixture(scope="module")
 def one_thread():
     """Torch on one thread: on tiny networks several would only wait for each other."""
+    thread_pool.workers()  # counts torch's threads once, for good
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
