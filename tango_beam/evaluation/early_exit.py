@@ -72,7 +72,10 @@ def measure(
         [routing.confidence(routing.softmax(one), KIND) for one in outputs[:-1]],
     )
     scores = np.array([metric(one, answered.scored.targets) for one in answers])
-    speedups = _speedups(options, answered.stages[-1], model, texts, thresholds, layers)
+    # The cascade's own last tier may be left early, too.
+    alone = load_tier(replace(last, exit_thresholds=()), compute)
+    whole = replace(answered.stages[-1], model=alone)
+    speedups = _speedups(options, whole, model, texts, thresholds, layers)
     reference = metric(outputs[-1].argmax(axis=1), answered.scored.targets)
     return EarlyExit(
         layers_of=model.exits + 1,
