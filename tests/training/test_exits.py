@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pipelines import calibrate, classify, distill, finetune
+from pipelines import calibrate, classify, distill
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
@@ -18,23 +18,14 @@ from tango_beam.training import exit_training
 from tango_beam.training.exit_training import left_at, lowest_exit_threshold
 from tests import jobs, tiny
 from tests.models.families import checkpoint
+from tests.training.taught import teach
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    texts = [tiny.sentence(rng) for _ in range(400)]
-    labels = ["good" if "good" in text else "other" for text in texts]
-    pq.write_table(pa.table({"text": texts, "label": labels}), folder / "train.parquet")
-    tiny.transformer(folder / "encoder", initializer_range=0.1, num_hidden_layers=3)
-    finetune.main(
-        f"--encoder {folder}/encoder --train {folder}/train.parquet --output {folder}/teacher "
-        "--epochs 8 --learning_rate 3e-3".split()
-    )
-    return folder
+    return teach(tmp_path_factory.mktemp("corpus"), rows=400)
 
 
 def arguments(corpus, output):

@@ -6,19 +6,19 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from pipelines import classify, distill, finetune
+from pipelines import classify, distill
 from tango_beam.errors import RefusedError
 from tango_beam.training import imitation, resume, tinybert
 from tango_beam.training.imitation import Imitation, layer_map, relation_heads
 from tango_beam.training.shown_encoder import Shown, ShownEncoder
 from tests import jobs, tiny
 from tests.models.families import PACKED, checkpoint
+from tests.training.taught import teach
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -123,17 +123,7 @@ def test_relations_are_compared_where_heads_differ(rng):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    texts = [tiny.sentence(rng) for _ in range(300)]
-    labels = ["good" if "good" in text else "other" for text in texts]
-    pq.write_table(pa.table({"text": texts, "label": labels}), folder / "train.parquet")
-    tiny.transformer(folder / "encoder", initializer_range=0.1, num_hidden_layers=3)
-    finetune.main(
-        f"--encoder {folder}/encoder --train {folder}/train.parquet --output {folder}/teacher "
-        "--epochs 6 --learning_rate 3e-3".split()
-    )
-    return folder
+    return teach(tmp_path_factory.mktemp("corpus"), epochs=6)
 
 
 def arguments(corpus, output, *more):
