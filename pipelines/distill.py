@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tango_beam import command_line
 from tango_beam.command_line import DONE, Parser
-from tango_beam.training.options import DistillOptions
+from tango_beam.training.distill_options import DistillOptions
 
 DESCRIPTION = """\
 Distils a teacher into a first tier (TangoBERT, section 4.2): the teacher's logits over labelled

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tango_beam import command_line
 from tango_beam.command_line import DONE, Parser
-from tango_beam.training.options import FinetuneOptions
+from tango_beam.training.finetune_options import FinetuneOptions
 
 DESCRIPTION = """\
 Fine-tunes a Hugging Face encoder on labelled texts into a second tier.

@@ -81,7 +81,8 @@ def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
     tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
     options = {name: entry[name] for name in known & set(entry)}
     options["fits"] = tuple(tuple(one) for one in entry.get("fits", ()))
-    options["exit_thresholds"] = tuple(entry.get("exit_thresholds", ()))
+    for name in ("exit_thresholds", "kept_tokens"):
+        options[name] = tuple(entry.get(name, ()))
     return TierConfig(source=source, tokenizer=tokenizer, **options)
 
 

@@ -56,6 +56,8 @@ class TierConfig:
       exit_thresholds: of an encoder that has exits behind its layers, one for all of them or one
         for each: a row leaves at the first whose confidence (of the kind `entropy`) reaches it.
         None at all: a row goes through the whole of it.
+      kept_tokens: share of a text's tokens that an encoder trained for it keeps behind each layer
+        but the last; none at all: it keeps all of them.
     """
 
     source: str
@@ -74,10 +76,10 @@ class TierConfig:
     threads: int | None = None
     label_threshold: float | None = None
     exit_thresholds: tuple[float, ...] = ()
+    kept_tokens: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not all(0 <= value <= 1 for value in self.exit_thresholds):
-            self._refuse(f"exit_thresholds of 0 to 1, found {[*self.exit_thresholds]}")
+        self._refuse_shares()
         for name in ("threshold", "label_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -102,6 +104,14 @@ class TierConfig:
             if value not in known:
                 names = ", ".join(filter(None, known))
                 self._refuse(f"a {name} of {names}, found {value!r}")
+
+    def _refuse_shares(self) -> None:
+        for name in ("exit_thresholds", "kept_tokens"):
+            shares = getattr(self, name)
+            if not all(0 <= value <= 1 for value in shares):
+                self._refuse(f"{name} of 0 to 1, found {[*shares]}")
+        if self.exit_thresholds and self.kept_tokens:
+            self._refuse("exit_thresholds or kept_tokens, found both")
 
     def _refuse(self, complaint: str) -> None:
         raise RefusedError(f"tier {self.source}: expected {complaint}")
@@ -262,6 +272,8 @@ class CascadeConfig:
             stated["filter"] = self.filter
         if any(tier.exit_thresholds for tier in self.tiers):
             stated["exit_thresholds"] = [tier.exit_thresholds for tier in self.tiers]
+        if any(tier.kept_tokens for tier in self.tiers):
+            stated["kept_tokens"] = [tier.kept_tokens for tier in self.tiers]
         return {
             **stated,
             "computation": COMPUTATION,

@@ -10,7 +10,8 @@ from tango_beam.command_line import names_of, option, options_of, parser_of
 from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.options import refuse_outside
-from tango_beam.training.options import DistillOptions, FinetuneOptions
+from tango_beam.training.distill_options import DistillOptions
+from tango_beam.training.finetune_options import FinetuneOptions
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def load(tier: TierConfig, compute: Compute) -> Model:
         tier.batch_tokens,
         tier.threads,
         tier.stride,
-        *tier.exit_thresholds,
+        tier.exit_thresholds,
+        tier.kept_tokens,
     )
     with _lock:
         if key not in _loaded:
@@ -94,7 +95,7 @@ def _tokenizer(tier: TierConfig) -> TextTokenizer:
     return transformer.load_tokenizer(tier)
 
 
-def _key(tier: TierConfig, *more: str | float | None) -> tuple:
+def _key(tier: TierConfig, *more: object) -> tuple:
     return (tier.source, tier.max_length, tier.tokenizer, tier.revision, *more)
 
 
@@ -125,7 +126,10 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
         if compute.precision == "int8":
             compute = replace(compute, precision=resolve_precision("auto", compute.device))
         return _own(tier, compute)
-    if stated_of(tier.source).kind == SPAN:
+    spans = stated_of(tier.source).kind == SPAN
+    if tier.kept_tokens:
+        return _shortened(tier, compute, spans=spans)
+    if spans:
         return _spans(tier, compute)
     if tier.exit_thresholds:
         return _left_early(tier, compute)
@@ -147,6 +151,14 @@ def _left_early(tier: TierConfig, compute: Compute) -> Model:
     if tier.backend == "onnx":
         raise ValueError(f"{tier.source}: expected backend torch for exit_thresholds, found onnx")
     return early_exit.load(tier, compute)
+
+
+def _shortened(tier: TierConfig, compute: Compute, *, spans: bool) -> Model:
+    from tango_beam.models import dynamic_length
+
+    if tier.backend == "onnx":
+        raise ValueError(f"{tier.source}: expected backend torch for kept_tokens, found onnx")
+    return dynamic_length.load(tier, compute, spans=spans)
 
 
 def _own(tier: TierConfig, compute: Compute) -> Model:

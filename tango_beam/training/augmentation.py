@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tango_beam.training.options import AUGMENTATIONS
+from tango_beam.training.distill_options import AUGMENTATIONS
 
 Words = list[str]
 MASKED_SHARE = 0.15

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tango_beam.training import augmentation, language_models
+from tango_beam.training.distill_options import AUGMENTATIONS, DistillOptions
 from tango_beam.training.language_models import Generator, Maker, Replacer
-from tango_beam.training.options import AUGMENTATIONS, DistillOptions
 from tango_beam.training.resume import TEXTS_FOLDER
 from tango_beam.training.texts import Row
 

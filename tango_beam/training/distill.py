@@ -44,8 +44,8 @@ from tango_beam.training import (
     texts,
     tinybert,
 )
+from tango_beam.training.distill_options import DistillOptions
 from tango_beam.training.objectives import PROBLEM_TYPES, Scale
-from tango_beam.training.options import DistillOptions
 from tango_beam.training.students import Student
 
 

@@ -32,7 +32,7 @@ from tango_beam.models.packed import PackedTransformer
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import inputs, loop, model_card, teacher_logits, texts
-from tango_beam.training.options import DistillOptions
+from tango_beam.training.distill_options import DistillOptions
 from tango_beam.training.resume import STATES_FOLDER
 
 logger = logging.getLogger(__name__)

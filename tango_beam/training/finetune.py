@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from tango_beam.answers.task import LABELS, SCORE
-from tango_beam.arrays import Float32
+from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
@@ -21,9 +21,11 @@ from tango_beam.models import encoder_layers
 from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
+from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer, to_answer, twin
 from tango_beam.training import (
     inputs,
+    length_drop,
     loop,
     model_card,
     networks,
@@ -33,8 +35,8 @@ from tango_beam.training import (
     texts,
     vocabulary,
 )
+from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.objectives import PROBLEM_TYPES, Scale
-from tango_beam.training.options import FinetuneOptions
 
 History = list[dict[str, float]]
 
@@ -61,6 +63,8 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     with inputs.naming("--encoder", options.encoder):
         refuse_unreadable(options.encoder)
         model = start(options, train)
+        if options.length_drop:
+            networks.shortening(model, options.precision)
     used = [model_card.data_row(options.train, len(train), "train")]
     rows, goal = texts.rows_of(train), train.targets
     loss = objectives.loss_of(train.kind, goal, options.rare_weight, options.smoothing)
@@ -76,6 +80,9 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     history = fine_tune(model, rows, goal, loss, options, rank)
     model.save(folder, torch.bfloat16 if options.store == "bf16" else torch.float32)
     scores = rank(model) if options.store == "bf16" else loop.last_scores(history)
+    if options.length_drop:
+        held = length_drop.held_rows(model, data.held_out)
+        scores |= length_drop.write_settings(model, held, options)
     if data.dev:
         scores |= scores_on(model, data.dev, "dev", options.precision)
     used += model_card.scored_rows(options, data.held_out, data.dev)
@@ -208,7 +215,7 @@ def _train(
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
-    network = networks.of(model, options.precision)
+    network, mean_loss = _of_batches(model, tokens, aim, loss, options)
     least = loop.tokens_a_step(options, tokens.lengths)
     epochs = [
         loop.epoch_batches(tokens.lengths, rng, rows=options.batch_size, tokens=least)
@@ -219,7 +226,7 @@ def _train(
         model.network,
         epochs,
         options,
-        lambda batch: loss(network.logits(tokens, batch), aim[batch]),
+        mean_loss,
         cut=lambda batch: network.cut(tokens, batch),
         operations=model.operations(tokens.lengths),
         after_step=mean.update if mean else lambda step: None,
@@ -229,6 +236,32 @@ def _train(
     if mean:
         mean.keep()
     return history
+
+
+def _of_batches(
+    model: Transformer,
+    tokens: Tokens,
+    aim: torch.Tensor,
+    loss: objectives.Loss,
+    options: FinetuneOptions,
+) -> tuple[networks.Trainable, Callable[[Int64], torch.Tensor]]:
+    """What is trained, and its mean loss on some rows."""
+    if not options.length_drop:
+        network = networks.of(model, options.precision)
+        return network, lambda rows: loss(network.logits(tokens, rows), aim[rows])
+    shorter = networks.shortening(model, options.precision)
+    alike = length_drop.alike_of(model.network.config.problem_type)
+
+    def mean(rows: Int64) -> torch.Tensor:
+        return length_drop.sandwich(
+            shorter,
+            lambda: shorter.logits(tokens, rows),
+            lambda whole: loss(whole, aim[rows]),
+            alike,
+            options.length_drop,
+        )
+
+    return shorter, mean
 
 
 class _RunningMean:

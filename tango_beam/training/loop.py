@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from tango_beam.arrays import Float64, Int64
-from tango_beam.training.options import FinetuneOptions, TrainingOptions
+from tango_beam.training.finetune_options import FinetuneOptions
+from tango_beam.training.options import TrainingOptions
 from tango_beam.training.progress import shown
 from tango_beam.training.resume import State
 

@@ -10,11 +10,13 @@ import torch
 from tango_beam import batching
 from tango_beam.arrays import Int64
 from tango_beam.models import encoder_layers
+from tango_beam.models.dynamic_length import refuse_relative_positions
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 from tango_beam.training.packed_network import PackedNetwork
+from tango_beam.training.shortening_network import ShorteningNetwork
 
 # Tokens whose activations are held at once; a longer batch is cut, and its gradients are added up.
 _HELD = 4096
@@ -38,20 +40,44 @@ def of(model: Transformer, precision: str) -> Trainable:
 
     Weights, their gradients and the loss are fp32 in either.
     """
-    bf16 = resolve_precision(precision, "cpu") == "bf16"
+    dtype = _dtype(precision)
     if encoder_layers.has_known_body(model.network):
-        return _Packed(
-            model.network,
-            model.tokenizer.pad_id,
-            segments=model.segments,
-            dtype=torch.bfloat16 if bf16 else torch.float32,
+        pad_id = model.tokenizer.pad_id
+        return _Packed(model.network, pad_id, segments=model.segments, dtype=dtype)
+    return Padded(model, bf16=dtype == torch.bfloat16)
+
+
+def shortening(model: Transformer, precision: str) -> Shortening:
+    """A model to be trained that can drop tokens (see `of`).
+
+    Raises:
+      ValueError: an encoder with relative positions, or that is not known.
+    """
+    if not encoder_layers.has_known_body(model.network):
+        raise ValueError(
+            "expected an encoder like BERT, RoBERTa or DistilBERT to drop tokens, found "
+            f"{type(model.network).__name__}"
         )
-    return Padded(model, bf16=bf16)
+    refuse_relative_positions(model.network)
+    return Shortening(
+        model.network,
+        model.tokenizer.pad_id,
+        segments=model.segments,
+        dtype=_dtype(precision),
+    )
+
+
+def _dtype(precision: str) -> torch.dtype:
+    return torch.bfloat16 if resolve_precision(precision, "cpu") == "bf16" else torch.float32
 
 
 class _Packed(PackedNetwork):
     def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
         return [rows[part] for part in batching.plan_packed(tokens.lengths[rows], _HELD)]
+
+
+class Shortening(ShorteningNetwork, _Packed):
+    """A packed network that can drop tokens."""
 
 
 class Padded:

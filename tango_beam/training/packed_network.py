@@ -62,15 +62,20 @@ class PackedNetwork:
 
     def _states(self, tokens: Tokens, rows: Int64) -> tuple[PackedRows, torch.Tensor]:
         """How the rows are packed, and the last states: of all tokens, or of first ones."""
+        around, states = self._begin(tokens, rows)
+        for layer in self._layers[:-1]:
+            states = self._through(layer, states, around)
+        packed = around.packed
+        first = None if encoder_layers.reads_all(self._network) else packed.first
+        return packed, self._through(self._layers[-1], states, around, first)
+
+    def _begin(self, tokens: Tokens, rows: Int64) -> tuple[Passed, torch.Tensor]:
+        """What all layers share, and the states before the first one."""
         packed = self._pack(tokens, rows, self._pad_id)
         dropout = _Dropout(active=self._network.training)
         embeddings = self._network.base_model.embeddings.eval()  # its own dropout is torch's
         states = dropout(embeddings(**packed.given)[0].to(self._dtype), self._narrowed)
-        around = _Around(packed, self._added(packed), dropout)
-        for layer in self._layers[:-1]:
-            states = self._through(layer, states, around)
-        first = None if encoder_layers.reads_all(self._network) else packed.first
-        return packed, self._through(self._layers[-1], states, around, first)
+        return Passed(packed, self._added(packed), dropout), states
 
     def _added(self, packed: PackedRows) -> Sequence[torch.Tensor | None]:
         """What MPNet adds to the scores of each group."""
@@ -83,7 +88,7 @@ class PackedNetwork:
         self,
         layer: Parts,
         states: torch.Tensor,
-        around: _Around,
+        around: Passed,
         first: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """States behind a layer: of all tokens, or of those at the places `first`."""
@@ -97,7 +102,13 @@ class PackedNetwork:
             seen = self._apart(states, both, packed.sizes, packed.counts)
             triples = [[*one, *two] for one, two in zip(asked, seen, strict=True)]
         groups = zip(triples, around.added, packed.counts, strict=True)
-        mixed = product(torch.cat([_attended(*group) for group in groups]), [layer.merge])
+        return self._fed(layer, torch.cat([_attended(*group) for group in groups]), asking, around)
+
+    def _fed(
+        self, layer: Parts, attended: torch.Tensor, asking: torch.Tensor, around: Passed
+    ) -> torch.Tensor:
+        """The rest of a layer, for the tokens that asked."""
+        mixed = product(attended, [layer.merge])
         states = normed(around.dropout(mixed, self._merged) + asking, layer.merge_norm)
         narrow = product(layer.activation(product(states, [layer.widen])), [layer.narrow])
         return normed(around.dropout(narrow, self._narrowed) + states, layer.narrow_norm)
@@ -171,8 +182,14 @@ class _Dropout:
         return states * kept.to(states.dtype).mul_(256 / (256 - dropped))
 
 
-class _Around(NamedTuple):
-    """What all layers share in one pass."""
+class Passed(NamedTuple):
+    """What all layers share in one pass.
+
+    Attributes:
+      packed: where the tokens lie.
+      added: to the scores of each group.
+      dropout: of this pass.
+    """
 
     packed: PackedRows
     added: Sequence[torch.Tensor | None]

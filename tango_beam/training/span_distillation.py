@@ -18,7 +18,9 @@ from tango_beam.guarantees.thresholds import threshold_for_agreement
 from tango_beam.models import loading
 from tango_beam.models.logits import logits_of
 from tango_beam.training import span_training
-from tango_beam.training.options import DistillOptions, FinetuneOptions, TrainingOptions
+from tango_beam.training.distill_options import DistillOptions
+from tango_beam.training.finetune_options import FinetuneOptions
+from tango_beam.training.options import TrainingOptions
 from tango_beam.training.questions import Questions
 
 # Of fine-tuning, where an option was left as it is for students of other kinds.

@@ -6,10 +6,12 @@ tokens of the context and the first token of all, which stands for no answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from transformers import AutoModelForQuestionAnswering
 
@@ -25,9 +27,17 @@ from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import read_tokenizer
 from tango_beam.models.windows import Windows
-from tango_beam.training import holdout, inputs, loop, model_card, networks, span_teacher
+from tango_beam.training import (
+    holdout,
+    inputs,
+    length_drop,
+    loop,
+    model_card,
+    networks,
+    span_teacher,
+)
+from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.layers import keep_layers
-from tango_beam.training.options import FinetuneOptions
 from tango_beam.training.questions import Questions, positions, read_questions
 from tango_beam.training.span_teacher import allowed_log_softmax
 
@@ -56,6 +66,8 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
     with inputs.naming("--encoder", options.encoder):
         refuse_unreadable(options.encoder)
         model = start(options)
+        if options.length_drop:
+            networks.shortening(model, options.precision)
     windows = model.tokenize(train.questions, train.contexts)
     if options.teacher:
         teachers = [_teacher(source, options) for source in options.teacher]
@@ -67,6 +79,8 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
     scores = loop.last_scores(history)
     if options.store == "bf16":
         scores = scored(model, held_out, "held-out", options.precision)
+    if options.length_drop:
+        scores |= length_drop.write_settings(model, _held_rows(model, held_out), options)
     if dev is not None:
         scores |= scored(model, dev, "dev", options.precision)
     used = [model_card.data_row(options.train, len(train), "train")]
@@ -149,20 +163,12 @@ def fit(
     """
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
-    network = networks.of(model, options.precision)
+    network, loss = _of_batches(model, windows, goal, options)
     least = loop.tokens_a_step(options, windows.lengths)
     epochs = [
         loop.epoch_batches(windows.lengths, rng, rows=options.batch_size, tokens=least)
         for _ in range(options.epochs)
     ]
-
-    def loss(rows: Int64) -> torch.Tensor:
-        edges = network.edges(windows, rows)
-        aim = torch.zeros(edges.shape)
-        for place, row in enumerate(rows):
-            start, stop = windows.offsets[row : row + 2]
-            aim[place, : stop - start] = torch.from_numpy(goal[start:stop])
-        return edge_loss(edges, windows, rows, aim)
 
     def rank() -> dict[str, float]:
         return scored(model, held_out, "held-out", options.precision)
@@ -176,6 +182,53 @@ def fit(
         operations=model.operations(windows.lengths),
         rank=rank,
     )
+
+
+def _of_batches(
+    model: SpanTransformer, windows: Windows, goal: Float32, options: FinetuneOptions
+) -> tuple[networks.Trainable, Callable[[Int64], torch.Tensor]]:
+    """What is trained, and its mean loss on some windows."""
+    drop = options.length_drop
+    shorter = networks.shortening(model, options.precision) if drop else None
+    network = shorter or networks.of(model, options.precision)
+
+    def loss(rows: Int64) -> torch.Tensor:
+        aim = torch.zeros((len(rows), int(windows.lengths[rows].max()), 2))
+        for place, row in enumerate(rows):
+            start, stop = windows.offsets[row : row + 2]
+            aim[place, : stop - start] = torch.from_numpy(goal[start:stop])
+        if shorter is None:
+            return edge_loss(network.edges(windows, rows), windows, rows, aim)
+
+        def alike(edges: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+            said = allowed_log_softmax(whole, windows, rows).exp()
+            return edge_loss(edges, windows, rows, said)
+
+        return length_drop.sandwich(
+            shorter,
+            lambda: network.edges(windows, rows),
+            lambda edges: edge_loss(edges, windows, rows, aim),
+            alike,
+            drop,
+        )
+
+    return network, loss
+
+
+def _held_rows(model: SpanTransformer, data: Questions) -> length_drop.Held:
+    """Held-out rows of a reader; settings are compared by the F1 of their answers."""
+
+    def scores(outputs: Float32) -> dict[str, float]:
+        texts = SpanDecoder().texts(outputs, data.contexts)
+        pairs = zip(texts, data.answers, strict=True)
+        return {"F1": float(np.mean([span_text.best_f1(*pair) for pair in pairs]))}
+
+    def distance(outputs: Float32, whole: Float32, rows: Int64) -> float:
+        contexts = data.contexts.take(pa.array(rows))
+        answers = (SpanDecoder().texts(one, contexts) for one in (outputs, whole))
+        return 1 - float(np.mean([span_text.f1(*pair) for pair in zip(*answers, strict=True)]))
+
+    return length_drop.Held(model.tokenize(data.questions, data.contexts), scores, distance)
 
 
 def targets(windows: Windows, answers: Int64) -> Float32:

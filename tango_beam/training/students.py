@@ -17,7 +17,7 @@ from tango_beam.models.static_config import StaticConfig
 from tango_beam.models.tokens import TextTokenizer
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import texts, tinybert, vocabulary
-from tango_beam.training.options import DistillOptions
+from tango_beam.training.distill_options import DistillOptions
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,10 @@ from tango_beam.models.loading import resolve_precision
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer
 from tango_beam.training import finetune, inputs, loop, texts
+from tango_beam.training.distill_options import DistillOptions
+from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.imitation import Imitation, layer_map
-from tango_beam.training.options import DistillOptions, FinetuneOptions, TrainingOptions
+from tango_beam.training.options import TrainingOptions
 from tango_beam.training.resume import Stage
 from tango_beam.training.shown_encoder import ShownEncoder
 

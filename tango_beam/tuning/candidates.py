@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -30,6 +30,8 @@ _FEWEST_ROWS = 64
 _NOISE = 0.03
 # A tier by backend and precision.
 Models = dict[tuple[str, str], Model]
+# A tier that drops tokens, in a precision: by what it keeps, the cheapest first.
+Shorter = Callable[[str], Iterator[tuple[tuple[float, ...], Model]]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Timing:
       padding: padded over real tokens.
       backend: `torch` or `onnx`.
       threads: that score one micro-batch; the other cores score further micro-batches meanwhile.
+      kept_tokens: share of a text's tokens left behind each layer but the last; none: all of them.
     """
 
     precision: str
@@ -51,11 +54,13 @@ class Timing:
     padding: float
     backend: str = "torch"
     threads: int = 1
+    kept_tokens: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
-        """What decides the scores, as people call it: `bf16`, `onnx int8`."""
-        return kind(self.backend, self.precision)
+        """What decides the scores, as people call it: `bf16`, `onnx int8`, `bf16, keeps 0.5`."""
+        kept = " ".join(f"{share:.3f}" for share in self.kept_tokens)
+        return kind(self.backend, self.precision) + (kept and f", keeps {kept}")
 
 
 def kind(backend: str, precision: str) -> str:
@@ -142,10 +147,12 @@ def tune_tier(
     options: TuneOptions,
     most_rows: int,
     decoder: Decoder = LabelDecoder(),  # noqa: B008 - frozen
+    shorter: Shorter = lambda precision: iter(()),
 ) -> TunedTier:
     """Measures every backend and precision at every budget, in turns, and picks the fastest.
 
-    The fastest whose answers agree is then measured with more threads to a micro-batch, too.
+    The fastest whose answers agree is then measured with more threads to a micro-batch, too, and
+    beside the cheapest setting of dropped tokens whose answers agree.
 
     Args:
       models: the tier, `("torch", "fp32")` among them.
@@ -153,39 +160,83 @@ def tune_tier(
       options: rounds, seconds of work, and how often the answers must agree.
       most_rows: that are timed: as many as the job gives a model at a time.
       decoder: makes answers of the tier's outputs.
+      shorter: the tier with fewer tokens; none by default.
     """
     reference = models["torch", "fp32"]
     tokens = reference.tokenize(*texts)
-    tokenizing = seconds_of(lambda: reference.tokenize(*texts)) / tokens.rows
     logits = {kind(*name): logits_of_tokens(model, tokens) for name, model in models.items()}
-    answers = {name: decoder(each, reference.labels, texts[-1]) for name, each in logits.items()}
-    agreements = {
-        name: compare_answers(ours, answers["fp32"], decoder, options.delta)
-        for name, ours in answers.items()
-    }
+    wanted = decoder(logits["fp32"], reference.labels, texts[-1])
+
+    def compare(outputs: Float32) -> Agreement:
+        ours = decoder(outputs, reference.labels, texts[-1])
+        return compare_answers(ours, wanted, decoder, options.delta)
+
+    agreements = {name: compare(outputs) for name, outputs in logits.items()}
     timed = _timed_rows(reference, tokens, options.timed_seconds, most_rows)
-    slots = thread_pool.slots() if reference.device == "cpu" else 1
-    budgets = filled(BUDGETS, int(timed.lengths.sum()), slots)
+    budgets = _budgets(reference, timed)
     timings = _time_all(models, timed, budgets, [1], options.rounds)
     best = fastest(timings, agreements, options.min_agreement)
     if more := _thread_counts(reference.device, best):
-        again = {(best.backend, best.precision): models[best.backend, best.precision]}
-        timings += _time_all(again, timed, budgets, more, options.rounds)
+        name = best.backend, best.precision
+        timings += _time_all({name: models[name]}, timed, budgets, more, options.rounds)
         best = fastest(timings, agreements, options.min_agreement)
-    share = None
-    if best.precision != "int8" and reference.device == "cpu":
-        operations = models[best.backend, best.precision].operations(timed.lengths).sum()
-        share = float(operations) / timed.rows * best.rate / peak_flops(best.precision)
-    return TunedTier(
+    tuned = TunedTier(
         best=best,
         timings=timings,
         agreements=agreements,
         logits=logits[best.name],
-        seconds_tokenizing=tokenizing,
-        useful_share=share,
+        seconds_tokenizing=seconds_of(lambda: reference.tokenize(*texts)) / tokens.rows,
+        useful_share=_useful_share(models[best.backend, best.precision], best, timed),
         least=options.min_agreement,
         timed_rows=timed.rows,
     )
+    return _shortened(tuned, shorter, (tokens, timed), compare, options)
+
+
+def _shortened(
+    tuned: TunedTier,
+    shorter: Shorter,
+    rows: tuple[Tokens, Tokens],
+    compare: Callable[[Float32], Agreement],
+    options: TuneOptions,
+) -> TunedTier:
+    """The tier with the cheapest setting of dropped tokens whose answers agree, if it is faster.
+
+    Args:
+      tuned: the tier with all its tokens.
+      shorter: the same with fewer.
+      rows: those that are compared, and those that are timed.
+      compare: says how often outputs for the first give fp32's answers.
+      options: rounds, and how often the answers must agree.
+    """
+    torch_timings = [timing for timing in tuned.timings if timing.backend == "torch"]
+    plain = fastest(torch_timings, tuned.agreements, tuned.least)
+    for kept, model in shorter(plain.precision):
+        outputs, way = logits_of_tokens(model, rows[0]), replace(plain, kept_tokens=kept)
+        tuned.agreements[way.name] = found = compare(outputs)
+        if found.bound < tuned.least:
+            continue
+        name, budget = (plain.backend, plain.precision), [plain.batch_tokens]
+        timed = _time_all({name: model}, rows[1], budget, [plain.threads], options.rounds)
+        tuned.timings.append(best := replace(way, rate=timed[0].rate))
+        if best.rate > tuned.best.rate:
+            share = _useful_share(model, best, rows[1])
+            return replace(tuned, best=best, logits=outputs, useful_share=share)
+        break
+    return tuned
+
+
+def _budgets(model: Model, timed: Tokens) -> list[int]:
+    slots = thread_pool.slots() if model.device == "cpu" else 1
+    return filled(BUDGETS, int(timed.lengths.sum()), slots)
+
+
+def _useful_share(model: Model, best: Timing, timed: Tokens) -> float | None:
+    """Useful FLOP/s over the machine's; None for int8, and on a GPU."""
+    if best.precision == "int8" or model.device != "cpu":
+        return None
+    operations = float(model.operations(timed.lengths).sum())
+    return operations / timed.rows * best.rate / peak_flops(best.precision)
 
 
 def _timed_rows(model: Model, tokens: Tokens, seconds: float, most_rows: int) -> Tokens:

@@ -32,10 +32,13 @@ def _tier(number: int, tuned: TunedTier) -> Table:
         table.add_column(f"{budget:,}", justify="right")
     table.add_column("as fp32 answers, at least", justify="right")
     for label, timings in lines(tuned):
-        cells = [
-            f"[bold]{timing.rate:,.0f}[/]" if timing == tuned.best else f"{timing.rate:,.0f}"
+        rates = {
+            timing.batch_tokens: f"[bold]{timing.rate:,.0f}[/]"
+            if timing == tuned.best
+            else f"{timing.rate:,.0f}"
             for timing in timings
-        ]
+        }
+        cells = [rates.get(budget, "") for budget in budgets]  # fewer tokens: timed at one of them
         agreement = tuned.agreements[timings[0].name]
         proof = f"{agreement.bound:.2%} ({agreement.differ} of {agreement.rows:,} differ)"
         if agreement.bound < tuned.least <= 1 - agreement.differ / agreement.rows:

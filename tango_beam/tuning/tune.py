@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from tango_beam.guarantees import bounds
 from tango_beam.io import inputs, sample
 from tango_beam.io.labelled import one_array
 from tango_beam.local_output import check_local_output
-from tango_beam.models import loading, thread_pool
+from tango_beam.models import kept_tokens, loading, thread_pool
+from tango_beam.models.dynamic_length import ShorteningSpanTransformer, ShorteningTransformer
 from tango_beam.models.logits import in_order
+from tango_beam.models.protocol import Model
 from tango_beam.resolve import load_tier, resolve_cascade, settle
 from tango_beam.tuning import candidates
 from tango_beam.tuning import processes as worker_processes
@@ -91,7 +94,8 @@ def run(options: TuneOptions) -> Outcome:
     for number, tier in enumerate(cascade.tiers, start=1):
         logger.info("tier %d: %s", number, tier.source)
         models, decoder = _load(tier, device), cascade.decoder(tier)
-        tuned = candidates.tune_tier(models, texts, options, tier.batch_rows, decoder)
+        shorter = _shorter(tier, device)
+        tuned = candidates.tune_tier(models, texts, options, tier.batch_rows, decoder, shorter)
         logits = in_order(tuned.logits, models["torch", "fp32"], cascade.labels)
         tiers.append(replace(tuned, logits=logits))
     outcome = _outcome(cascade, tiers, texts)
@@ -130,7 +134,7 @@ def _load(tier: TierConfig, device: str) -> Models:
         names += [("torch", "int8"), ("onnx", "fp32"), ("onnx", "int8")]
     loaded: Models = {}
     for backend, precision in names:
-        own = replace(tier, precision=None, batch_tokens=None, backend=backend, threads=None)
+        own = replace(_plain(tier), backend=backend)
         try:
             loaded[backend, precision] = load_tier(own, Compute(device, precision))
         except RefusedError as error:
@@ -141,11 +145,33 @@ def _load(tier: TierConfig, device: str) -> Models:
     return loaded
 
 
+def _plain(tier: TierConfig) -> TierConfig:
+    """The tier without what tuning chooses."""
+    return replace(
+        tier, precision=None, batch_tokens=None, backend=None, threads=None, kept_tokens=()
+    )
+
+
+def _shorter(tier: TierConfig, device: str) -> candidates.Shorter:
+    """The tier with fewer tokens: the settings beside its weights, the cheapest first."""
+    points = kept_tokens.load(Path(tier.source)) if device == "cpu" else []
+    points = sorted((one for one in points if one.operations < 1), key=lambda one: one.operations)
+
+    def models(precision: str) -> Iterator[tuple[tuple[float, ...], Model]]:
+        for point in points:
+            own = replace(_plain(tier), kept_tokens=points[0].kept_tokens)
+            model = load_tier(own, Compute(device, precision))
+            assert isinstance(model, ShorteningTransformer | ShorteningSpanTransformer)
+            yield point.kept_tokens, model.at(point.kept_tokens)
+
+    return models
+
+
 def _outcome(
     before: CascadeConfig, measured: list[TunedTier], texts: Sequence[pa.Array]
 ) -> Outcome:
     """The cascade with the chosen settings, and how fast it is expected to be."""
-    kept = ("precision", "batch_tokens", "backend", "threads")
+    kept = ("precision", "batch_tokens", "backend", "threads", "kept_tokens")
     tiers = [
         replace(tier, **{name: getattr(tuned.best, name) for name in kept})
         for tier, tuned in zip(before.tiers, measured, strict=True)

@@ -9,7 +9,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.training import augmentation, holdout, texts, vocabulary
 from tango_beam.training import distill as distillation
-from tango_beam.training.options import DistillOptions
+from tango_beam.training.distill_options import DistillOptions
 from tests import tiny
 
 PHRASES = st.lists(

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from tango_beam.errors import RefusedError
 from tango_beam.training import loop, progress, resume
-from tango_beam.training.options import FinetuneOptions
+from tango_beam.training.finetune_options import FinetuneOptions
 
 
 def options(folder, **changes):

@@ -12,7 +12,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.models.bilstm_config import BiLSTMConfig
 from tango_beam.training import finetune as finetuning
 from tango_beam.training import networks, students
-from tango_beam.training.options import DistillOptions
+from tango_beam.training.distill_options import DistillOptions
 from tests import jobs, tiny
 from tests.models.families import checkpoint
 
