@@ -53,6 +53,15 @@ def pairs_of(row: dict, rng: np.random.Generator) -> Iterator[dict[str, str]]:
         }
 
 
+def write(squad: str, output: str, seed: int = 0) -> tuple[int, int]:
+    """Writes the pairs of a file of questions; returns how many of both there are."""
+    rng = np.random.default_rng(seed)
+    rows = pq.read_table(squad).to_pylist()
+    pairs = [pair for row in rows for pair in pairs_of(row, rng)]
+    pq.write_table(pa.Table.from_pylist(pairs), output, compression="zstd")
+    return len(rows), len(pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Pairs of question and sentence, as QNLI has them."
@@ -61,11 +70,8 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="a Parquet file")
     parser.add_argument("--seed", type=int, default=0)
     ours = parser.parse_args()
-    rng = np.random.default_rng(ours.seed)
-    rows = pq.read_table(ours.squad).to_pylist()
-    pairs = [pair for row in rows for pair in pairs_of(row, rng)]
-    pq.write_table(pa.Table.from_pylist(pairs), ours.output, compression="zstd")
-    print(f"{len(rows):,} questions, {len(pairs):,} pairs")
+    rows, pairs = write(ours.squad, ours.output, ours.seed)
+    print(f"{rows:,} questions, {pairs:,} pairs")
 
 
 if __name__ == "__main__":

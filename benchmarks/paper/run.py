@@ -1,0 +1,72 @@
+"""One of the paper's tasks: makes its tiers, evaluates them as the paper does.
+
+    python -m benchmarks.paper.run --task sst2 --data DATA --work WORK --encoder MPNET --small MINILM
+
+A tier that lies in WORK/TASK is taken as it is, whoever made it; a training that was cut short goes
+on. Then `python -m benchmarks.paper.page` draws up the tables of all tasks in WORK. Timings want
+the machine for themselves.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.paper.tasks import TASKS, Places, Task
+from tango_beam.training.model_card import CARD
+
+REPORT = "report"
+# Five timings of 500 rows, as the paper has them.
+TIMING = "--repeats 5 --cost_rows 500 --single_rows 500 --overwrite"
+
+
+def make_tiers(task: Task, places: Places) -> None:
+    """Runs the commands whose folders have no card yet."""
+    Path(places.work).mkdir(parents=True, exist_ok=True)
+    task.prepare(places)
+    for folder, (command, pattern) in task.steps.items():
+        output = Path(places.work, folder)
+        if not (output / CARD).is_file():
+            given = f"{task.file(pattern, places)} --resume --output {output}"
+            call(f"pipelines.{command}", given.split())
+
+
+def evaluate(task: Task, places: Places) -> None:
+    """Writes the report of a task's two tiers."""
+    tiers = "--first_tier {work}/first_tier --second_tier {work}/second_tier --input {test}"
+    given = f"{tiers} --metric {task.metric} {task.evaluating} {TIMING} --output {{work}}/{REPORT}"
+    call("pipelines.evaluate", [*task.file(given, places).split(), *reading(task)])
+
+
+def reading(task: Task) -> list[str]:
+    """Options that say which columns a task has, without those that set rows aside."""
+    words = task.columns.split()
+    pairs = zip(words[::2], words[1::2], strict=True)
+    known = ("--text_column", "--text_pair_column", "--label_column")
+    return [word for pair in pairs if pair[0] in known for word in pair]
+
+
+def call(module: str, arguments: list[str]) -> None:
+    """Runs one of the project's commands, as a user would."""
+    print(f"python -m {module} {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    if code:
+        sys.exit(f"{module} ended with {code}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One of the paper's tasks, trained and evaluated.")
+    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+    parser.add_argument("--data", required=True, help="labelled rows, a folder a task")
+    parser.add_argument("--work", required=True, help="for tiers and reports, a folder a task")
+    parser.add_argument("--encoder", required=True, help="base size: second tiers are made of it")
+    parser.add_argument("--small", required=True, help="of which squad's first tier is made")
+    ours = parser.parse_args()
+    task = TASKS[ours.task]
+    places = Places(ours.data, str(Path(ours.work, task.name)), ours.encoder, ours.small)
+    make_tiers(task, places)
+    evaluate(task, places)
+
+
+if __name__ == "__main__":
+    main()
