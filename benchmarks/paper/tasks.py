@@ -77,7 +77,9 @@ class Task:
 def part_mrpc(places: Places) -> None:
     """Parts MRPC, of which there is one file, into rows to train on and rows to evaluate on."""
     table = pq.read_table(f"{places.data}/mrpc/train.parquet")
-    split = holdout.hold_out(table["text"].to_pylist(), MRPC_TEST, 0)
+    pairs = zip(*(table[name].to_pylist() for name in ("text", "text_pair")), strict=True)
+    # As --held_out of the training commands sets them aside.
+    split = holdout.hold_out([" ".join(pair) for pair in pairs], MRPC_TEST, 0)
     for name, rows in (("train", split.train), ("test", split.held_out)):
         path = Path(places.work, f"{name}.parquet")
         if not path.is_file():
