@@ -9,27 +9,30 @@ in `tests.guarantees.simulated_kinds`, for exits in `tests.guarantees.simulated_
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from tests.guarantees import simulated_exits, simulated_kinds, simulation
 
+# What else is said of a case, by name.
+SHOWN = {
+    "reached": "reach the whole second tier",
+    "escalated": "escalated",
+    "least": "the least that would do",
+    "walk": "exact walk",
+}
 
-def _exits(ours: argparse.Namespace) -> bool:
-    """Prints what is broken of promises for exits; whether it is too much."""
-    failed = False
-    for case in simulated_exits.cases():
-        if ours.only and ours.only not in case.name:
-            continue
-        for delta in (0.1, 0.05):
-            seen = simulated_exits.simulate(case, delta, ours.times, plain=ours.bound == "plain")
-            fine = seen["broken"] <= delta + seen["noise"]
-            failed |= not fine
-            print(
-                f"{case.name}, {case.rows} rows, delta {delta}: {seen['broken']:.4f} broken "
-                f"({'fine' if fine else 'TOO MANY'}); reach the whole second tier "
-                f"{seen['reached']:.4f}",
-                flush=True,
-            )
-    return failed
+
+def cases(ours: argparse.Namespace) -> Iterator[tuple[str, Callable[[float], dict[str, float]]]]:
+    """All that is simulated, by name; each gives what was seen at a delta."""
+    plain = ours.bound == "plain"
+    for module in (simulated_exits, simulated_kinds):
+        for case in module.cases():
+            seen = partial(module.simulate, case, times=ours.times, plain=plain)
+            yield f"{case.name}, {case.rows} rows", seen
+    for shape in simulation.shapes():
+        given = {"rows": ours.rows, "times": ours.times, "bound": ours.bound}
+        yield f"{shape.name}, goal {shape.goal}", partial(simulation.simulate, shape, **given)
 
 
 def main() -> None:
@@ -37,33 +40,20 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--bound", choices=("exact", "plain"), default="exact")
-    parser.add_argument("--only", help="shapes whose name holds this")
+    parser.add_argument("--only", default="", help="shapes whose name holds this")
     ours = parser.parse_args()
-    failed = _exits(ours)
-    for shape in simulation.shapes():
-        if ours.only and ours.only not in shape.name:
+    failed = False
+    for name, simulate in cases(ours):
+        if ours.only not in name:
             continue
         for delta in (0.1, 0.05):
-            seen = simulation.simulate(shape, delta, ours.rows, ours.times, ours.bound)
+            seen = simulate(delta=delta)
             fine = seen["broken"] <= delta + seen["noise"]
             failed |= not fine
+            more = ", ".join(f"{SHOWN[key]} {seen[key]:.4f}" for key in SHOWN if key in seen)
             print(
-                f"{shape.name}, goal {shape.goal}, delta {delta}: {seen['broken']:.4f} broken "
-                f"({'fine' if fine else 'TOO MANY'}); escalated {seen['escalated']:.4f}, the least "
-                f"that would do {seen['least']:.4f}, exact walk {seen['walk']:.4f}",
-                flush=True,
-            )
-    for case in simulated_kinds.cases():
-        if ours.only and ours.only not in case.name:
-            continue
-        for delta in (0.1, 0.05):
-            seen = simulated_kinds.simulate(case, delta, ours.times, plain=ours.bound == "plain")
-            fine = seen["broken"] <= delta + seen["noise"]
-            failed |= not fine
-            print(
-                f"{case.name}, {case.rows} rows, delta {delta}: {seen['broken']:.4f} broken "
-                f"({'fine' if fine else 'TOO MANY'}); escalated {seen['escalated']:.4f}, the least "
-                f"that would do {seen['least']:.4f}",
+                f"{name}, delta {delta}: {seen['broken']:.4f} broken "
+                f"({'fine' if fine else 'TOO MANY'}); {more}",
                 flush=True,
             )
     sys.exit(failed)
