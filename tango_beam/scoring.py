@@ -52,7 +52,7 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     tokens, rows = _tokens(model, batch, texts, pairs, rows, errors)
     computing = time.perf_counter()
     outputs, padded = _outputs(model, tokens, rows, errors)
-    _answer_whole(model, batch, tokens, rows, outputs)
+    _answer_whole(model, batch, tokens, rows, outputs, errors)
     computing = time.perf_counter() - computing
     for row, complaint in role.decoder.complaints(outputs).items():
         errors.setdefault(int(rows[row]), complaint)
@@ -185,15 +185,27 @@ def _outputs(
 
 
 def _answer_whole(
-    model: Model, batch: pa.RecordBatch, tokens: Tokens, rows: Int64, outputs: Float32
+    model: Model,
+    batch: pa.RecordBatch,
+    tokens: Tokens,
+    rows: Int64,
+    outputs: Float32,
+    errors: dict[int, str],
 ) -> None:
     """Puts what the whole of a model with exits says in place of an exit's, for audited rows."""
     whole = getattr(model, "whole", None)
     if whole is None:
         return
     held = np.flatnonzero(audit.is_held(batch)[rows] & np.isfinite(outputs).all(axis=1))
+
+    def ask(part: Int64) -> None:
+        outputs[part] = whole(tokens, part)
+
+    def fail(row: int, complaint: str) -> None:
+        errors.setdefault(int(rows[row]), complaint)
+
     for part in model.plan(tokens.lengths[held]):
-        outputs[held[part]] = whole(tokens, held[part])
+        bisect(held[part], ask, fail)
 
 
 def bisect(

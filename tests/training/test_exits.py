@@ -13,6 +13,7 @@ from pipelines import calibrate, classify, distill
 from tango_beam.cascade_directory import save_cascade
 from tango_beam.config import CascadeConfig, TierConfig
 from tango_beam.errors import RefusedError
+from tango_beam.models import early_exit
 from tango_beam.models.exits import FILE
 from tango_beam.training import exit_training
 from tango_beam.training.exit_training import left_at, lowest_exit_threshold
@@ -180,6 +181,28 @@ def test_an_audit_asks_the_whole_tier(cascade, tmp_path):
     tokens = model.tokenize(pa.array([row["text"] for row in audited]))
     said = model.forward(tokens, np.arange(len(audited))).argmax(axis=1)
     assert [row["last_tier_prediction"] for row in audited] == [model.labels[n] for n in said]
+
+
+def test_an_audited_row_on_which_the_whole_fails_keeps_its_answer(cascade, tmp_path, monkeypatch):
+    whole = early_exit.ExitingTransformer.whole
+
+    def fails(self, tokens, rows):
+        if (tokens.lengths[rows] > 8).any():
+            raise ValueError("no room")
+        return whole(self, tokens, rows)
+
+    monkeypatch.setattr(early_exit.ExitingTransformer, "whole", fails)
+    given = ["--input", f"{cascade}/corpus.parquet", "--cascade", str(cascade), "--threshold", "0"]
+    how = ["--exit_threshold", "0", "--audit_rows", "500", "--precision", "fp32"]
+    assert classify.main([*given, *how, "--output", str(tmp_path / "out")]) == 0
+    rows, dead, manifest = jobs.read_output(tmp_path / "out")
+    read = pq.read_metadata(cascade / "corpus.parquet").num_rows
+    assert len(rows) == read and not dead
+    audited = pq.read_table(tmp_path / "out" / "_audit").to_pylist()
+    checked = [row for row in audited if row["last_tier_prediction"] is not None]
+    assert len(audited) == manifest["rows"]["audited"] > len(checked) > 50
+    short = [len(row["text"].split()) <= 6 for row in checked]
+    assert all(short)
 
 
 def test_exits_cannot_be_signed_for_where_there_are_none(cascade, corpus, tmp_path):
