@@ -122,11 +122,13 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
             f"{tier.source}: expected a transformer on a processor for backend onnx, found "
             f"{model_type(tier.source)} on {compute.device}"
         )
-    if is_own(tier.source):
+    own = is_own(tier.source)
+    spans = not own and stated_of(tier.source).kind == SPAN
+    _refuse_misplaced(tier, own=own, spans=spans)
+    if own:
         if compute.precision == "int8":
             compute = replace(compute, precision=resolve_precision("auto", compute.device))
         return _own(tier, compute)
-    spans = stated_of(tier.source).kind == SPAN
     if tier.kept_tokens:
         return _shortened(tier, compute, spans=spans)
     if spans:
@@ -143,6 +145,18 @@ def _load(tier: TierConfig, compute: Compute) -> Model:
     from tango_beam.models import transformer
 
     return transformer.to_answer(transformer.load(tier, compute))
+
+
+def _refuse_misplaced(tier: TierConfig, *, own: bool, spans: bool) -> None:
+    """Raises ValueError for settings of encoders on a model that is none, or that has no exits."""
+    if tier.exit_thresholds and (own or spans):
+        expected, found = "a classifier like BERT for exit_thresholds", tier.exit_thresholds
+    elif tier.kept_tokens and own:
+        expected, found = "an encoder like BERT for kept_tokens", tier.kept_tokens
+    else:
+        return
+    kind = "a reader of spans" if spans else model_type(tier.source)
+    raise ValueError(f"{tier.source}: expected {expected}, found {[*found]} on {kind}")
 
 
 def _left_early(tier: TierConfig, compute: Compute) -> Model:

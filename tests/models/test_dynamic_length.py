@@ -156,6 +156,16 @@ def test_what_cannot_drop_tokens_says_so(tmp_path):
         TierConfig("x", kept_tokens=(0.5,), exit_thresholds=(0.5,))
 
 
+def test_settings_of_encoders_are_refused_where_there_is_none(tmp_path):
+    tiny.bilstm(tmp_path / "bilstm")
+    for name in ("kept_tokens", "exit_thresholds"):
+        with pytest.raises(ValueError, match=f"for {name}, found"):
+            tiny.load(tmp_path / "bilstm", **{name: (0.5,)})
+    tiny.reader(tmp_path / "reader")
+    with pytest.raises(ValueError, match=r"for exit_thresholds, found .* on a reader of spans"):
+        tiny.load(tmp_path / "reader", exit_thresholds=(0.5,))
+
+
 def test_other_shares_are_another_cascade(tmp_path):
     tiny.transformer(tmp_path / "a")
     tiers = [TierConfig(str(tmp_path / "a"), kept_tokens=kept) for kept in ((), (0.5,), (0.4,))]
