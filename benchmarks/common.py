@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import io
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines import classify
 from tango_beam import command_line
+from tango_beam.cascade_directory import link_checkpoints, load_cascade, save_cascade
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -112,6 +115,16 @@ def run_job(path: Path, work: Path, cascade: str, *options: str) -> tuple[float,
     if code:
         sys.exit(f"the job failed with {code}")
     return seconds, manifest_of(output)
+
+
+def last_tier_alone(cascade: str, folder: Path) -> str:
+    """Writes a cascade of another one's last tier only; at threshold 1 the first one runs as well."""
+    config = load_cascade(cascade)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    alone = replace(config, tiers=config.tiers[-1:], certificate=None, name=folder.name)
+    save_cascade(link_checkpoints(alone, folder), folder)
+    return str(folder)
 
 
 def padding(manifest: dict) -> dict[str, float]:

@@ -69,10 +69,10 @@ def timed_rows(ours) -> Path:
     return common.write_parquet(Path(ours.work, "timed.parquet"), table["text"].take(rows))
 
 
-def run(path: Path, cascade: Path, work: Path, *options: str) -> tuple[float, pa.Table, dict]:
+def run(path: Path, cascade: Path, work: Path) -> tuple[float, pa.Table, dict]:
     """Seconds of the job without its start-up, its answers by row, and its manifest."""
-    start_up, _ = common.run_job(path, work, str(cascade), "--limit", "1", *options)
-    seconds, manifest = common.run_job(path, work, str(cascade), *options)
+    start_up, _ = common.run_job(path, work, str(cascade), "--limit", "1")
+    seconds, manifest = common.run_job(path, work, str(cascade))
     answers = ds.dataset(work / "out", format="parquet").to_table(["id", PREDICTION])
     return seconds - start_up, answers.sort_by("id"), manifest
 
@@ -85,8 +85,9 @@ def measure(tiers: list[str], ours) -> dict:
     certificate = load_cascade(str(cascade)).certificate
     assert certificate is not None
     path, taken = timed_rows(ours), {"cascade": [], "alone": []}
+    last_tier = Path(common.last_tier_alone(str(cascade), work / f"{name}_alone"))
     for _ in range(ours.rounds):
-        alone, last, _ = run(path, cascade, work, "--threshold", "1")
+        alone, last, _ = run(path, last_tier, work)
         own, said, manifest = run(path, cascade, work)
         taken["alone"].append(alone)
         taken["cascade"].append(own)

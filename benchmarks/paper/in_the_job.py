@@ -64,13 +64,15 @@ def speedups(ours, thresholds: list[float]) -> list[dict]:
     texts = unseen_texts.of("sst2", ours.data, ours.rows)
     path = common.write_parquet(work / "paper.parquet", texts)
 
-    def seconds(threshold: float) -> tuple[float, dict]:
-        given = ("--threshold", repr(threshold))
-        start_up, _ = common.run_job(path, work, ours.cascade, "--limit", "1", *given)
-        whole, manifest = common.run_job(path, work, ours.cascade, *given)
+    alone = common.last_tier_alone(ours.cascade, work / "alone")
+
+    def seconds(cascade: str, *given: str) -> tuple[float, dict]:
+        start_up, _ = common.run_job(path, work, cascade, "--limit", "1", *given)
+        whole, manifest = common.run_job(path, work, cascade, *given)
         return whole - start_up, manifest["rows"]
 
-    taken = [[seconds(threshold) for threshold in (1.0, *thresholds)] for _ in range(ours.rounds)]
+    kinds = [(alone,), *((ours.cascade, "--threshold", repr(one)) for one in thresholds)]
+    taken = [[seconds(*kind) for kind in kinds] for _ in range(ours.rounds)]
     return [
         {
             "speedup": common.middle([line[0][0] / line[place][0] for line in taken]),
