@@ -3,9 +3,10 @@
 Two costs are kept apart, as in the paper. At the *tiers' own batch sizes* rows come in windows of
 `batch_rows`, sorted by length and cut into micro-batches, as in the job. The tiers behind the first
 are timed on the rows that a routing escalates, at a few levels of escalation, with straight lines
-in between. At *batch size 1* every text is scored alone. A sample is timed, and the other rows'
-seconds follow from their number of tokens. Both costs are higher where a routing escalates long
-rows.
+in between. Labelled rows are few where a corpus's are many: those that would leave micro-batches
+half empty are taken again and again until they are full. At *batch size 1* every text is scored
+alone. A sample is timed, and the other rows' seconds follow from their number of tokens. Both costs
+are higher where a routing escalates long rows.
 
 Tokenization is timed where the job does it: a tier with the vocabulary of the tier before takes
 over that tier's tokens. The last tier alone, with which a cascade is compared, tokenizes.
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 1.0)
 _WARM_UP_ROWS = 16
+# Tokens that fill micro-batches on every core: of a first tier, which may want rows of one length,
+# and of a later one.
+_FIRST_TOKENS, _LATER_TOKENS = 1 << 17, 1 << 13
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,22 @@ def at_own_batch_sizes(
       repeats: how often each piece of work is timed, in turn; the median counts.
     """
     counts = sorted({max(1, round(level * len(rows))) for level in LEVELS})
+    first, last = filled(stages[0], rows, _FIRST_TOKENS), filled(stages[-1], rows, _LATER_TOKENS)
     work: dict[tuple[str, int], Callable[[], None]] = {
-        ("first", 0): lambda: _run(stages[0], texts, rows, tokenize=True),
-        ("alone", 0): lambda: _run(stages[-1], texts, rows, tokenize=True),
+        ("first", 0): partial(_run, stages[0], texts, first, tokenize=True),
+        ("alone", 0): partial(_run, stages[-1], texts, last, tokenize=True),
     }
+    times = {("first", 0): len(first) / len(rows), ("alone", 0): len(last) / len(rows)}
     for routing, order in orders.items():
         timed = order[np.isin(order, rows)]
         for count in counts:
-            chosen = np.sort(timed[:count])
-            work[_key(routing, count, rows)] = partial(_later, stages, texts, chosen)
+            chosen, key = (
+                filled(stages[1], timed[:count], _LATER_TOKENS),
+                _key(routing, count, rows),
+            )
+            work[key], times[key] = partial(_later, stages, texts, chosen), len(chosen) / count
     seconds = _time(stages, texts, work, repeats)
+    seconds = {key: taken / times[key] for key, taken in seconds.items()}
     middle = {key: float(np.median(taken)) / len(rows) for key, taken in seconds.items()}
     curves = {}
     for routing in orders:
@@ -140,8 +150,21 @@ def at_own_batch_sizes(
             # Noise aside, more rows take longer.
             later=np.maximum.accumulate(later),
         )
-    first, alone = (seconds[name, 0] / len(rows) for name in ("first", "alone"))
-    return Costs(curves, first, alone, len(rows))
+    each = {name: seconds[name, 0] / len(rows) for name in ("first", "alone")}
+    return Costs(curves, **each, rows=len(rows))
+
+
+def filled(stage: Stage, rows: Int64, tokens: int) -> Int64:
+    """Rows as often as they must be taken to fill a window, or so many tokens; int64, ascending.
+
+    Args:
+      stage: whose window and tokens count.
+      rows: at least one, int64.
+      tokens: that are enough.
+    """
+    lengths = stage.tokens.by_row(stage.tokens.lengths)[rows]
+    least = min(tokens / max(1, int(lengths.sum())), stage.batch_rows / len(rows))
+    return np.sort(np.tile(rows, max(1, int(np.ceil(least)))))
 
 
 def _key(routing: str, count: int, rows: Int64) -> tuple[str, int]:

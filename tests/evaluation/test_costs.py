@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
@@ -93,6 +95,16 @@ def test_at_their_own_batch_sizes_the_escalated_rows_themselves_are_timed(clock,
         assert curve.first == pytest.approx(0.6 * LENGTHS.sum() / 20)
         assert curve.alone == pytest.approx(3.1 * LENGTHS.sum() / 20)
     assert len(found.first) == len(found.alone) == 2
+
+
+def test_few_rows_are_taken_again_until_a_window_or_micro_batches_are_full(clock):
+    stages, _ = cascade(clock, takes_tokens=True)
+    few = np.array([3, 0])  # nine and seven tokens
+    assert costs.filled(stages[0], few, 1000).tolist() == [0, 0, 3, 3]  # a window of four rows
+    wide = replace(stages[0], batch_rows=1000)
+    assert costs.filled(wide, few, 33).tolist() == [0, 0, 0, 3, 3, 3]
+    assert costs.filled(wide, few, 10).tolist() == [0, 3]
+    assert costs.filled(stages[0], np.arange(20), 1).tolist() == [*range(20)]
 
 
 def test_only_rows_that_reach_a_third_tier_are_timed_in_it(clock):
