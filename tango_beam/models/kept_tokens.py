@@ -30,7 +30,8 @@ class Point:
     Attributes:
       kept_tokens: share of a text's tokens that is left behind each layer but the last.
       operations: that it takes, as a share of those at full length.
-      distance: root of the mean squared difference of its outputs from those at full length.
+      distance: of its outputs from those at full length: root of the mean squared difference of
+        logits; of spans, 1 - F1.
       scores: by name, on rows that nobody trained on.
     """
 

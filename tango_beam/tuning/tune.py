@@ -158,10 +158,12 @@ def _shorter(tier: TierConfig, device: str) -> candidates.Shorter:
     points = sorted((one for one in points if one.operations < 1), key=lambda one: one.operations)
 
     def models(precision: str) -> Iterator[tuple[tuple[float, ...], Model]]:
+        if not points:
+            return
+        own = replace(_plain(tier), kept_tokens=points[0].kept_tokens)
+        model = load_tier(own, Compute(device, precision))
+        assert isinstance(model, ShorteningTransformer | ShorteningSpanTransformer)
         for point in points:
-            own = replace(_plain(tier), kept_tokens=points[0].kept_tokens)
-            model = load_tier(own, Compute(device, precision))
-            assert isinstance(model, ShorteningTransformer | ShorteningSpanTransformer)
             yield point.kept_tokens, model.at(point.kept_tokens)
 
     return models
