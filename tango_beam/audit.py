@@ -7,13 +7,14 @@ whatever the last tier says; both answers go to `_audit/`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tango_beam import record_columns
+from tango_beam.answers import Decoder
 from tango_beam.arrays import Bool
 
 # The texts' own columns may bear the name of another column here.
@@ -69,6 +70,28 @@ def held_answer(rows: pa.RecordBatch) -> dict[str, pa.Array]:
     """The held answers of rows that all carry one, by the names of the output's columns."""
     column = rows.column(record_columns.HELD_ANSWER)
     return {field.name: column.field(field.name) for field in column.type}
+
+
+def last_answer(
+    answer: Mapping[str, pa.Array], last: Mapping[str, pa.Array], decoder: Decoder
+) -> pa.StructArray:
+    """The column of what the last tier says of rows that are checked.
+
+    Args:
+      answer: that the rows bear, by the names of the output's columns.
+      last: the last tier's, likewise.
+      decoder: of the last tier.
+    """
+    said = {name: last[name] for name in ("prediction", "confidence")}
+    said["agrees"] = decoder.agrees(answer, last)
+    return pa.StructArray.from_arrays([*map(pa.array, said.values())], [*said])
+
+
+def is_checked(batch: pa.RecordBatch) -> Bool:
+    """Which rows carry what the last tier says of their answer, shape [rows]."""
+    if record_columns.LAST_ANSWER not in batch.schema.names:
+        return np.zeros(batch.num_rows, bool)
+    return batch.column(record_columns.LAST_ANSWER).is_valid().to_numpy(zero_copy_only=False)
 
 
 def audit_rows(

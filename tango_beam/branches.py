@@ -63,6 +63,8 @@ class ScoredRows:
       answers: the tier's.
       tokens: of the texts.
       cost: what each row took (see `record_columns.COST`); None where costs are not counted.
+      checked: what all layers of this tier say of rows that are drawn for the audit, where it is
+        the last one and may have answered from an exit; null of other rows.
     """
 
     role: TierRole
@@ -70,6 +72,7 @@ class ScoredRows:
     answers: Answers
     tokens: Tokens
     cost: pa.StructArray | None = None
+    checked: pa.StructArray | None = None
 
     def simple(self, chosen: Int64) -> pa.RecordBatch:
         """Rows that this tier answers, columns in the contract's order, hidden ones last."""
@@ -78,6 +81,11 @@ class ScoredRows:
         route = "accepted" if self.role.number == 1 else "escalated"
         answer = self._answer(keep)
         columns = _contract(rows, answer, self._first_answer(rows, answer), route, self.role)
+        if self.checked is not None:
+            columns[record_columns.HELD_ANSWER] = pa.StructArray.from_arrays(
+                [*answer.values()], [*answer]
+            )
+            columns[record_columns.LAST_ANSWER] = self.checked.take(keep)
         return pa.RecordBatch.from_pydict({**columns, **self._costs(keep)})
 
     def complex(self, chosen: Int64, vocabulary: str, drawn: Bool) -> pa.RecordBatch:
@@ -189,11 +197,8 @@ def _audited(
         return []
     held = audit.held_answer(rows)
     columns = _contract(rows, held, _carried(rows, role), "audited", role)
-    said = {name: last_answer[name] for name in ("prediction", "confidence")}
-    said["agrees"] = role.decoder.agrees(held, last_answer)
-    last = pa.StructArray.from_arrays([*said.values()], [*said])
     columns[record_columns.HELD_ANSWER] = rows.column(record_columns.HELD_ANSWER)
-    columns[record_columns.LAST_ANSWER] = last
+    columns[record_columns.LAST_ANSWER] = audit.last_answer(held, last_answer, role.decoder)
     return [pa.RecordBatch.from_pydict(columns)]
 
 

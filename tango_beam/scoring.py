@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tango_beam import audit, machine, record_columns, routing
+from tango_beam.answers import Answers
 from tango_beam.arrays import Float32, Int32, Int64
 from tango_beam.branches import Failures, ScoredRows, TierRole
 from tango_beam.models import thread_pool
@@ -70,7 +72,8 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     # This tier's tokens have done their work; copying them along would cost more than the rows.
     kept = record_columns.drop(batch, record_columns.TOKENS)
     kept = kept if len(fine) == batch.num_rows else kept.take(pa.array(rows[fine]))
-    scored = ScoredRows(role, kept, answers, tokens, cost)
+    checked = _checked(model, kept, tokens, answers, role, contexts)
+    scored = ScoredRows(role, kept, answers, tokens, cost, checked)
     return _parted(scored, model.vocabulary, failures)
 
 
@@ -193,19 +196,57 @@ def _answer_whole(
     errors: dict[int, str],
 ) -> None:
     """Puts what the whole of a model with exits says in place of an exit's, for audited rows."""
-    whole = getattr(model, "whole", None)
-    if whole is None:
+    if not hasattr(model, "whole"):
         return
     held = np.flatnonzero(audit.is_held(batch)[rows] & np.isfinite(outputs).all(axis=1))
-
-    def ask(part: Int64) -> None:
-        outputs[part] = whole(tokens, part)
 
     def fail(row: int, complaint: str) -> None:
         errors.setdefault(int(rows[row]), complaint)
 
-    for part in model.plan(tokens.lengths[held]):
-        bisect(held[part], ask, fail)
+    _ask_whole(model, tokens, held, outputs, fail)
+
+
+def _ask_whole(
+    model: Any, tokens: Tokens, rows: Int64, outputs: Float32, fail: Callable[[int, str], None]
+) -> None:
+    """Overwrites outputs of some rows with what all layers of a model with exits say."""
+
+    def ask(part: Int64) -> None:
+        outputs[part] = model.whole(tokens, part)
+
+    for part in model.plan(tokens.lengths[rows]):
+        bisect(rows[part], ask, fail)
+
+
+def _checked(
+    model: Model,
+    rows: pa.RecordBatch,
+    tokens: Tokens,
+    answers: Answers,
+    role: TierRole,
+    contexts: pa.Array | None,
+) -> pa.StructArray | None:
+    """What all layers of a last tier with exits say of rows drawn for the audit, null of others.
+
+    A row that an earlier tier answers is checked by `_answer_whole`; these are the last tier's own,
+    which an exit may have answered in place of the whole.
+    """
+    if role.threshold is not None or role.audit_rate <= 0 or not hasattr(model, "whole"):
+        return None
+    drawn = np.flatnonzero(audit.is_drawn(rows, role.audit_rate) & ~audit.is_held(rows))
+    outputs = np.full((len(tokens), model.width), np.nan, np.float32)
+    # A row on which the whole fails keeps the exit's answer, unchecked.
+    _ask_whole(model, tokens, drawn, outputs, lambda row, complaint: None)
+    told = np.flatnonzero(np.isfinite(outputs).all(axis=1))
+    chosen = pa.array(told)
+    said = role.decoder(
+        outputs[told], model.labels, None if contexts is None else contexts.take(chosen)
+    )
+    mine = {name: column.take(chosen) for name, column in answers.columns().items()}
+    last = audit.last_answer(mine, {**said.columns(), "confidence": said.confidences}, role.decoder)
+    places = np.full(len(tokens), -1)
+    places[told] = np.arange(len(told))
+    return last.take(pa.array(places, mask=places < 0))
 
 
 def bisect(

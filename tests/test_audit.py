@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipelines import calibrate, classify
 from tango_beam import audit, record_columns, scoring
 from tango_beam.command_line import ALARM, DONE
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees import audit_verdict
+from tango_beam.models.exits import Exits
 from tango_beam.record_columns import OutputColumns
 from tests import jobs, tiny
 from tests.test_scoring import ROLE, Wrapped
@@ -205,8 +208,54 @@ def test_a_text_column_of_any_name_can_be_audited(corpus, cascade, tmp_path):
 
 def test_three_tiers_are_not_audited(corpus, tmp_path):
     made = tiny.cascade(tmp_path / "three", tiers=3)
-    with pytest.raises(RefusedError, match="two tiers, found 3"):
+    with pytest.raises(RefusedError, match="found 3"):
         run(corpus, made, tmp_path / "a", "--audit_rows", "10")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "second tier"])
+def exiting(request, tmp_path_factory):
+    """A cascade whose last tier answers about half of its rows from an exit of random weights."""
+    made = tiny.cascade(tmp_path_factory.mktemp("exiting") / "mine")
+    stored = json.loads((made / "cascade.json").read_text())
+    last = stored["tiers"][-1]
+    network = tiny.to_train(made / last["path"]).network.config
+    torch.manual_seed(0)
+    behind = Exits(network.num_hidden_layers - 1, network.hidden_size, network.num_labels)
+    behind.save(made / last["path"])
+    stored["tiers"] = [*stored["tiers"][:-1], {**last, "exit_thresholds": [0.0]}][-request.param :]
+    (made / "cascade.json").write_text(json.dumps(stored))
+    return made
+
+
+def test_an_exits_answer_is_checked_by_all_layers(exiting, corpus, tmp_path):
+    code, manifest = run(corpus, exiting, tmp_path / "a", "--audit_rate", "0.5")
+    assert code == DONE
+    run(corpus, exiting, tmp_path / "b")
+    found, plain = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert found["prediction"].equals(plain["prediction"])
+    assert found["tier"].equals(plain["tier"])
+    letters = pq.read_table(tmp_path / "a" / "_audit")
+    checked = manifest["audit"]["checked"]
+    assert letters.num_rows == checked
+    assert 0.45 < checked / 3000 < 0.55
+    last = max(found["tier"].to_pylist())
+    own = letters.filter(pc.equal(letters["tier"], last))
+    assert own.num_rows == checked - manifest["rows"]["audited"] * (last > 1)
+    assert 0.45 < own.num_rows / found["tier"].to_pylist().count(last) < 0.55
+    disagree = letters.num_rows - letters["agrees"].to_pylist().count(True)
+    assert manifest["audit"]["disagreements"] == disagree > 0
+    assert manifest["audit"]["accepted_share"] == 1.0
+
+    stored = json.loads((exiting / "cascade.json").read_text())
+    stored["tiers"] = [{**stored["tiers"][-1], "exit_thresholds": []}]
+    (exiting / "cascade.json").rename(exiting / "kept.json")
+    (exiting / "cascade.json").write_text(json.dumps(stored))
+    run(corpus, exiting, tmp_path / "c")
+    (exiting / "kept.json").rename(exiting / "cascade.json")
+    whole = rows(tmp_path / "c")
+    said = dict(zip(*(whole[name].to_pylist() for name in ("text", "prediction")), strict=True))
+    told = letters["last_tier_prediction"].to_pylist()
+    assert [said[text] for text in letters["text"].to_pylist()] == told
 
 
 @pytest.fixture(scope="module")

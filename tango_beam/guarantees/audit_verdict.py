@@ -19,9 +19,10 @@ class AuditVerdict(JsonRecord):
     Attributes:
       verdict: one of `ALARM`, `NO_CONTRADICTION`, `TOO_FEW` and `NO_GOAL`.
       goal: share of all rows on which cascade and last tier agree; None: none was certified.
-      checked: audited rows that the last tier answered.
+      checked: drawn rows to which the last tier gave an answer of its own.
       disagreements: among them.
-      accepted_share: share of all answered rows that an earlier tier answers.
+      accepted_share: share of all answered rows that were drawn from: those that an earlier tier
+        answers; all, where the last tier may answer from an exit.
       disagreement: estimated share of all rows that disagree; None where none was checked.
       interval: exact bounds on that share, each at `level`.
       level: probability that one bound does not hold.
@@ -42,14 +43,16 @@ def conclude(
 ) -> AuditVerdict:
     """Compares an audit with a promise of agreement.
 
-    Alarm: the share of accepted rows times the lower exact bound on disagreement among them (at
-    `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to tell: no
-    alarm, but more disagreement was seen than the goal allows, or twice as much is still possible.
+    Alarm: the share of the rows drawn from times the lower exact bound on disagreement among them
+    (at `LEVEL`) is over 1 - goal, so that the promise does not hold on this corpus. Too few to
+    tell: no alarm, but more disagreement was seen than the goal allows, or twice as much is still
+    possible.
 
     Args:
-      checked: audited rows that the last tier answered.
+      checked: drawn rows to which the last tier gave an answer of its own.
       disagreements: among them.
-      accepted: accepted rows in all, audited ones included.
+      accepted: rows drawn from: accepted ones, audited ones included; with exits in the last tier,
+        all that were answered.
       answered: accepted and escalated rows.
       goal: share of all rows on which cascade and last tier agree; None: none was certified.
     """

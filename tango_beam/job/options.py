@@ -59,7 +59,8 @@ class ClassifyOptions(TierOptions, InputOptions):
         metavar="LABEL",
     )
     audit_rows: int | None = _writing(
-        "have the last tier check about N of the rows that it is spared; both answers go to "
+        "have the last tier check about N of the rows that it is spared, or that left it at an "
+        "exit; both answers go to "
         "_audit/, and the exit code says if they contradict the cascade's certificate",
         None,
         resumed="spelled",

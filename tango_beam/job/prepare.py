@@ -104,10 +104,7 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
       RefusedError: says what was expected and what was found.
     """
     cascade = resolve_cascade(options, pair=options.text_pair_column is not None)
-    if len(cascade.tiers) != 2 and (options.audit_rows or options.audit_rate):
-        raise RefusedError(
-            f"--audit_rows: expected a cascade of two tiers, found {len(cascade.tiers)}"
-        )
+    _refuse_audit(options, cascade)
     known = cascade.task.calls(cascade.labels)
     unknown = sorted({*options.keep} - {*known})
     if unknown:
@@ -143,6 +140,16 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
     if local:
         load_tiers(cascade, compute)
     return job
+
+
+def _refuse_audit(options: ClassifyOptions, cascade: CascadeConfig) -> None:
+    """Raises RefusedError where an audit is asked for and nothing could differ, or too many."""
+    tiers = len(cascade.tiers)
+    fits = tiers == 2 or (tiers == 1 and cascade.tiers[0].exit_thresholds)
+    if not fits and (options.audit_rows or options.audit_rate):
+        raise RefusedError(
+            f"--audit_rows: expected a cascade of two tiers, or one tier with exits, found {tiers}"
+        )
 
 
 def _run(
@@ -210,14 +217,16 @@ def _describe_cascade(
 
 
 def _audit_rate(options: ClassifyOptions, cascade: CascadeConfig, corpus: Input) -> float:
-    """The share of rows to draw, so that about as many simple ones are audited as were asked for.
+    """The share of rows to draw, so that about as many are audited as were asked for.
 
-    Where a certificate says how many rows are escalated, those do not count; else all do.
+    Where a certificate says how many rows are escalated, those do not count, unless the last tier
+    has exits; else all do.
     """
     if options.audit_rate is not None:
         return options.audit_rate
     if options.audit_rows is None:
         return 0.0
-    escalated = cascade.certificate.speed.escalated if cascade.certificate else 0.0
-    simple = inputs.estimate_rows(corpus.files) * (1 - escalated)
-    return min(1.0, options.audit_rows / max(1.0, simple))
+    drawn_from = float(inputs.estimate_rows(corpus.files))
+    if cascade.certificate and not cascade.tiers[-1].exit_thresholds:
+        drawn_from *= 1 - cascade.certificate.speed.escalated
+    return min(1.0, options.audit_rows / max(1.0, drawn_from))

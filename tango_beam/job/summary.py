@@ -112,8 +112,7 @@ def _add_promises(table: Table, manifest: Manifest) -> None:
         for line in certificate.differs[:3]:
             table.add_row("", "", line)
     if manifest.audit:
-        audited = manifest.rows.audited
-        table.add_row("audited", f"{audited:,}", describe_audit(manifest.audit))
+        table.add_row("audited", f"{manifest.audit.checked:,}", describe_audit(manifest.audit))
 
 
 def _costs(manifest: Manifest, spent: Spent, done: int) -> Iterator[Line]:

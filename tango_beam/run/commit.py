@@ -143,7 +143,7 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         rows=fates,
         files=data,
         dead_letters=DeadLetters(_within(files, DEAD_LETTERS), dict(errors.most_common(50))),
-        audit=_audit(run, fates, counted, files, cascade.certificate.agreement),
+        audit=_audit(run.audit_rate, cascade, fates, counted, files),
         broken_files=(*run.input.broken, *(one for receipt in counted for one in receipt.broken)),
         inputs=tuple(planned.to_json(file) for file in run.input.files),
         notes=run.input.notes,
@@ -165,13 +165,17 @@ def _within(files: list[StoredFile], folder: str) -> tuple[StoredFile, ...]:
 
 
 def _audit(
-    run: Run, rows: Rows, counted: list[Receipt], files: list[StoredFile], goal: float | None
+    rate: float, cascade: Cascade, rows: Rows, counted: list[Receipt], files: list[StoredFile]
 ) -> Audit | None:
     """What the audit found; None where none was asked for."""
-    if not run.audit_rate:
+    if not rate:
         return None
     checked = sum(receipt.audit.rows for receipt in counted)
     disagreements = sum(receipt.audit.disagreements for receipt in counted)
     answered = rows.accepted + rows.escalated
-    verdict = audit_verdict.conclude(checked, disagreements, rows.accepted, answered, goal)
-    return Audit(**vars(verdict), rate=run.audit_rate, files=_within(files, AUDIT))
+    # A last tier with exits is checked on its own rows too: the whole of it may say otherwise.
+    exits = cascade.tiers and cascade.tiers[-1].get("exit_thresholds")
+    drawn_from = answered if exits else rows.accepted
+    goal = cascade.certificate.agreement
+    verdict = audit_verdict.conclude(checked, disagreements, drawn_from, answered, goal)
+    return Audit(**vars(verdict), rate=rate, files=_within(files, AUDIT))

@@ -90,7 +90,7 @@ class Receipt(JsonRecord):
       last: no checkpoint follows in this item (`read` only).
       broken: files that broke midway, with what was not read (`read` only).
       errors: dead rows by stage and reason (`dead` only).
-      audit: what the last tier checked (`audited` only).
+      audit: what the last tier checked.
       parcel: the parcel that the rows came in; 0 where they crossed no shuffle.
       delivery: which arrival of it.
       parcel_rows: rows that it held when it was sent.

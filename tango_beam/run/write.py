@@ -42,7 +42,8 @@ class Sink(beam.PTransform):
     Args:
       output: the run's output directory.
       step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
-        files. Audited rows also go to `_audit/`, with what the last tier says of them.
+        files. Rows that the last tier was asked about (`audit.is_checked`: all audited ones, and
+        those drawn of a last tier with exits) also go to `_audit/`, with what it says of them.
       keep: which answered rows are written; the receipt counts the others too. None for all.
     """
 
@@ -92,16 +93,23 @@ class _Write(beam.DoFn):
                 if kept.num_rows:
                     pending.part.write(_outgoing(kept, self._run))
             if pending.audited:
-                paths = _paths(rows.column(record_columns.POSITION), self._run)
-                checked = audit.audit_rows(rows, paths, self._run.input.texts)
-                agrees = checked.column("agrees")
-                pending.audited.write(checked)
-                answered = len(agrees) - agrees.null_count
-                pending.checked = Checked(
-                    pending.checked.rows + answered,
-                    pending.checked.disagreements + answered - agrees.true_count,
-                )
+                asked = audit.is_checked(rows)
+                self._audit(pending, rows if asked.all() else rows.filter(pa.array(asked)))
         yield from self._let_go()
+
+    def _audit(self, pending: _Pending, rows: pa.RecordBatch) -> None:
+        """Writes rows that the last tier was asked about to `_audit/`, and counts them."""
+        if not rows.num_rows or pending.audited is None:
+            return
+        paths = _paths(rows.column(record_columns.POSITION), self._run)
+        checked = audit.audit_rows(rows, paths, self._run.input.texts)
+        agrees = checked.column("agrees")
+        pending.audited.write(checked)
+        answered = len(agrees) - agrees.null_count
+        pending.checked = Checked(
+            pending.checked.rows + answered,
+            pending.checked.disagreements + answered - agrees.true_count,
+        )
 
     def _let_go(self) -> Iterator[str]:
         """Publishes parcels early: behind a shuffle, one bundle may hold all that there is."""
@@ -118,7 +126,7 @@ class _Write(beam.DoFn):
             schema = record_columns.DEAD_LETTER_SCHEMA
             return _Pending(Part(self._store, f"{DEAD_LETTERS}/{stem}", schema, JSONL))
         part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
-        if self._step != "audited":
+        if not self._run.audit_rate:
             return _Pending(part)
         answer = self._run.output_schema.field(self._run.prefix + "prediction")
         schema = audit.audit_schema(self._run.input.text_columns, answer.type)
