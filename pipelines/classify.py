@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
     beam_options = PipelineOptions(beam_arguments)
     local = runners.is_in_process(beam_options)
-    job = prepare.prepare(options, local=local)
+    job = prepare.prepare(options, local=local, processes=runners.workers(beam_options))
     if local and options.placement == "apart":
         print(
             "--placement apart, in one process: rows for the second tier are held in memory until "
@@ -92,7 +92,7 @@ def _run(job: Job, beam_options: PipelineOptions, store: Store, lease: Lease) ->
     job.build(pipeline, runners.workers(beam_options))
     launched = time.monotonic()
     try:
-        with watch.Watch(job.weight, len(job.run.items()), store) as shown:
+        with watch.Watch(job.weight, len(job.run.items()), store, job.prices) as shown:
             runners.execute(pipeline, shown.tick, lease.renew)
     except Interrupted:
         store.abandon()

@@ -164,10 +164,12 @@ class Failures:
     Attributes:
       batch: all rows, as they came.
       errors: by row number.
+      taken: calls and tokens of rows that an endpoint was asked in vain, by row number.
     """
 
     batch: pa.RecordBatch
     errors: dict[int, str] = field(default_factory=dict)
+    taken: dict[int, list[int]] = field(default_factory=dict)
 
     def without_answer(self, role: TierRole) -> pa.RecordBatch:
         """Rows that end here, with the stage and the error; their own columns only."""
@@ -181,8 +183,18 @@ class Failures:
         errors = pa.array([self.errors[row] for row in rows], pa.string())
         return record_columns.append(
             failed.select([name for name in names if not name.startswith(working)]),
-            {record_columns.STAGE: stage, record_columns.ERROR: errors},
+            {record_columns.STAGE: stage, record_columns.ERROR: errors, **self._costs(role, rows)},
         )
+
+    def _costs(self, role: TierRole, rows: list[int]) -> dict[str, pa.Array]:
+        """What was paid for rows without an answer, too."""
+        if not self.taken or not rows or not role.columns.costs:
+            return {}
+        nothing = [0] * len(record_columns.TAKEN)
+        taken = zip(*(self.taken.get(row, nothing) for row in rows), strict=True)
+        columns = [pa.array(column, pa.int64()) for column in taken]
+        cost = pa.StructArray.from_arrays(columns, [*record_columns.TAKEN])
+        return {f"{record_columns.COST}{role.number}": cost}
 
     def with_answer(self) -> pa.RecordBatch:
         """Rows that carry the answer of an earlier tier."""

@@ -13,10 +13,13 @@ from tango_beam import checkpoint_files
 from tango_beam.answers import Task
 from tango_beam.checkpoint_files import EMBEDDED
 from tango_beam.config import CascadeConfig, TierConfig
+from tango_beam.endpoints.settings import Endpoint
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees.certificate import Certificate
 
 CASCADE_FILE = "cascade.json"
+# Where a tier's answers come from: one of these stands in its entry.
+_SOURCES = ("path", "hub", "endpoint", "handler")
 
 
 def embedded_cascades() -> list[str]:
@@ -40,7 +43,9 @@ def load_cascade(name: str) -> CascadeConfig:
         unknown = sorted(set(stored) - known)
         if unknown:
             raise RefusedError(f"{path}: expected what its schema names, found {unknown}")
-        tiers = tuple(_read_tier(folder, entry) for entry in stored["tiers"])
+        tiers = tuple(
+            _read_tier(folder, entry, tuple(stored["labels"])) for entry in stored["tiers"]
+        )
         certificate = stored.get("certificate")
         return CascadeConfig(
             tiers=tiers,
@@ -69,21 +74,35 @@ def _cascade_folder(name: str) -> Path:
     return EMBEDDED / name
 
 
-def _read_tier(folder: str, entry: dict[str, Any]) -> TierConfig:
-    known = {field.name for field in fields(TierConfig)} - {"source", "tokenizer"}
-    unknown = set(entry) - known - {"path", "hub", "tokenizer"}
-    if unknown or ("path" in entry) == ("hub" in entry):
+def _read_tier(folder: str, entry: dict[str, Any], labels: tuple[str, ...]) -> TierConfig:
+    known = {field.name for field in fields(TierConfig)} - {
+        "source",
+        "tokenizer",
+        "endpoint",
+        "labels",
+    }
+    unknown = set(entry) - known - {*_SOURCES, "tokenizer"}
+    if unknown or len({*_SOURCES} & set(entry)) != 1:
         raise RefusedError(
-            f"{folder}/{CASCADE_FILE}: expected a tier with either path or hub, and "
+            f"{folder}/{CASCADE_FILE}: expected a tier with one of {', '.join(_SOURCES)}, and "
             f"{', '.join(sorted(known | {'tokenizer'}))}, found {sorted(entry)}"
         )
-    source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
+    endpoint: Endpoint | None = None
+    said: tuple[str, ...] = ()
+    if "endpoint" in entry:
+        endpoint = Endpoint(**{"labels": labels, **entry["endpoint"]})
+        endpoint = replace(endpoint, labels=tuple(endpoint.labels))
+        source = endpoint.name
+    elif "handler" in entry:
+        source, said = checkpoint_files.HANDLER + entry["handler"], labels
+    else:
+        source = entry["hub"] if "hub" in entry else _inside(folder, entry["path"])
     tokenizer = _inside(folder, entry["tokenizer"]) if entry.get("tokenizer") else None
     options = {name: entry[name] for name in known & set(entry)}
     options["fits"] = tuple(tuple(one) for one in entry.get("fits", ()))
     for name in ("exit_thresholds", "kept_tokens"):
         options[name] = tuple(entry.get(name, ()))
-    return TierConfig(source=source, tokenizer=tokenizer, **options)
+    return TierConfig(source=source, tokenizer=tokenizer, endpoint=endpoint, labels=said, **options)
 
 
 def _inside(folder: str, relative: str) -> str:
@@ -110,19 +129,7 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
     Raises:
       RefusedError: a tier's folder lies elsewhere.
     """
-    entries = []
-    for tier in cascade.tiers:
-        entry: dict[str, Any] = {
-            key: value for key, value in asdict(tier).items() if value not in (None, ())
-        }
-        source = entry.pop("source")
-        if Path(source).is_dir():
-            entry = {"path": _relative(folder, source), **entry}
-        else:
-            entry = {"hub": source, **entry}
-        if tier.tokenizer:
-            entry["tokenizer"] = _relative(folder, tier.tokenizer)
-        entries.append(entry)
+    entries = [_entry(tier, folder) for tier in cascade.tiers]
     stored: dict[str, Any] = {
         "name": cascade.name,
         "labels": list(cascade.labels),
@@ -137,6 +144,25 @@ def save_cascade(cascade: CascadeConfig, folder: Path) -> None:
     if cascade.certificate is not None:
         stored["certificate"] = cascade.certificate.to_json()
     (folder / CASCADE_FILE).write_text(json.dumps(stored, indent=2) + "\n")
+
+
+def _entry(tier: TierConfig, folder: Path) -> dict[str, Any]:
+    """A tier as cascade.json has it."""
+    entry: dict[str, Any] = {
+        key: value for key, value in asdict(tier).items() if value not in (None, ())
+    }
+    source = entry.pop("source")
+    if tier.endpoint is not None:
+        entry.pop("revision", None)
+        return {"endpoint": entry.pop("endpoint"), **entry}
+    if tier.tokenizer:
+        entry["tokenizer"] = _relative(folder, tier.tokenizer)
+    if tier.is_asked:
+        entry = {name: entry[name] for name in entry.keys() - {"revision", "labels"}}
+        return {"handler": source.removeprefix(checkpoint_files.HANDLER), **entry}
+    if Path(source).is_dir():
+        return {"path": _relative(folder, source), **entry}
+    return {"hub": source, **entry}
 
 
 def _relative(folder: Path, path: str) -> str:

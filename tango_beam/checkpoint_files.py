@@ -24,6 +24,8 @@ from tango_beam.errors import RefusedError
 logger = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parent / "cascades"
+# Sources that are no checkpoints.
+ENDPOINT, HANDLER = "openai:", "handler:"
 _TRIES = 3
 # What moves a score: weights, configuration, tokenizer. Cards and training logs do not.
 _SCORING_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
@@ -32,7 +34,12 @@ _NOT_SCORING = ("training.json", "README.md")
 
 def is_url(source: str) -> bool:
     """Whether a source lies behind fsspec (`s3://...`) and not in a folder or on a hub."""
-    return "://" in source
+    return "://" in source and not is_asked(source)
+
+
+def is_asked(source: str) -> bool:
+    """Whether a source is no checkpoint, but an endpoint or a handler that is given texts."""
+    return source.startswith((ENDPOINT, HANDLER))
 
 
 def local(source: str | None) -> str | None:
@@ -55,7 +62,10 @@ def local(source: str | None) -> str | None:
 
 
 def digest(source: str, revision: str | None = None) -> str:
-    """Hash over the scoring files of a checkpoint folder; of a hub id, its name and commit."""
+    """Hash over the scoring files of a checkpoint folder; of a hub id, its name and commit.
+
+    Of an endpoint or a handler, its name and what is known of it: its weights are out of sight.
+    """
     folder = Path(local(source) or source)
     if not folder.is_dir():
         return f"{source}@{revision}"

@@ -16,6 +16,7 @@ from tango_beam import checkpoint_files, machine, routing
 from tango_beam.answers import Decoder, Task
 from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.arrays import Bool, Float32, Int64
+from tango_beam.endpoints.settings import Endpoint, Limits
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees.certificate import Certificate
 from tango_beam.guarantees.tier_answers import TierAnswers
@@ -35,7 +36,8 @@ class TierConfig:
     """One tier of a cascade.
 
     Attributes:
-      source: folder of the checkpoint, here or on an fsspec URL, or a Hugging Face id.
+      source: folder of the checkpoint, here or on an fsspec URL, or a Hugging Face id; or
+        `openai:URL`, or `handler:package.module:function`, for what is given texts.
       threshold: confidence below which a row goes on to the next tier; None for the last tier.
       temperature: divides the logits before the softmax.
       max_length: tokens read of a text; None for as many as the checkpoint allows.
@@ -58,6 +60,8 @@ class TierConfig:
         None at all: a row goes through the whole of it.
       kept_tokens: share of a text's tokens that an encoder trained for it keeps behind each layer
         but the last; none at all: it keeps all of them.
+      endpoint: what is asked, where `source` is an endpoint; None else.
+      labels: that a handler may answer with; none of other sources, which say so themselves.
     """
 
     source: str
@@ -77,9 +81,13 @@ class TierConfig:
     label_threshold: float | None = None
     exit_thresholds: tuple[float, ...] = ()
     kept_tokens: tuple[float, ...] = ()
+    endpoint: Endpoint | None = None
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._refuse_shares()
+        if (self.endpoint is None) == self.source.startswith(checkpoint_files.ENDPOINT):
+            self._refuse("an endpoint's model and prompt with openai:URL, and with nothing else")
         for name in ("threshold", "label_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -104,6 +112,11 @@ class TierConfig:
             if value not in known:
                 names = ", ".join(filter(None, known))
                 self._refuse(f"a {name} of {names}, found {value!r}")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is given texts (an endpoint, a handler) and not tokens of a checkpoint."""
+        return checkpoint_files.is_asked(self.source)
 
     def _refuse_shares(self) -> None:
         for name in ("exit_thresholds", "kept_tokens"):
@@ -238,7 +251,9 @@ class CascadeConfig:
     def with_max_length(self, max_length: int) -> CascadeConfig:
         """The same cascade, with a limit on the tokens that each tier reads."""
         tiers = tuple(
-            replace(tier, max_length=min(max_length, tier.max_length or max_length))
+            tier
+            if tier.is_asked
+            else replace(tier, max_length=min(max_length, tier.max_length or max_length))
             for tier in self.tiers
         )
         return replace(self, tiers=tiers)
@@ -315,8 +330,12 @@ class Compute:
       device: `auto`, `cpu` or `cuda`.
       precision: `auto`, `fp32`, `bf16` or `int8`, for tiers that have none of their own.
       workers: micro-batches scored at once in a process; None for one on each core.
+      limits: how a process may ask an endpoint.
+      answers_cache: folder of answers of endpoints, which are not asked for twice; None without.
     """
 
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    answers_cache: str | None = None

@@ -16,6 +16,7 @@ CHECKPOINT_BYTES = 32 << 20
 InputFormat = Literal["auto", "parquet", "jsonl", "json", "csv", "mixed"]
 
 _cascade = partial(option, group="cascade")
+_endpoint = partial(option, group="endpoint (openai:URL)")
 _reading = partial(option, group="reading")
 
 
@@ -47,15 +48,9 @@ class InputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CascadeOptions:
-    """The cascade, and where and how it computes."""
+class AnswerOptions:
+    """What kind of answer is wanted, and where and how models compute."""
 
-    cascade: str = _cascade(
-        "cascade directory or embedded cascade (sst2: sentiment of sentences)",
-        "sst2",
-        metavar="DIR-or-name",
-        resumed="spelled",
-    )
     task: Literal["labels", "multi_label", "score", "span"] | None = _cascade(
         "kind of answer (default: what the checkpoints say): one of several labels, any number of "
         "them, a number, or a span of the context in --text_pair_column",
@@ -80,12 +75,6 @@ class CascadeOptions:
     max_length: int | None = _cascade(
         "read no more of a text; span: tokens in a window (default: 384)", None, metavar="TOKENS"
     )
-    exit_threshold: float | None = _cascade(
-        "a row leaves the last tier at the first of its exits (distill --student exits) whose "
-        "confidence, 1 - entropy / log(labels), reaches it; 1: none does (default: the cascade's)",
-        None,
-        metavar="0..1",
-    )
     device: Literal["auto", "cpu", "cuda"] = _cascade(
         "where the models compute", "auto", resumed="spelled"
     )
@@ -97,17 +86,36 @@ class CascadeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CascadeOptions(AnswerOptions):
+    """The cascade, and where and how it computes."""
+
+    cascade: str = _cascade(
+        "cascade directory or embedded cascade (sst2: sentiment of sentences)",
+        "sst2",
+        metavar="DIR-or-name",
+        resumed="spelled",
+    )
+    exit_threshold: float | None = _cascade(
+        "a row leaves the last tier at the first of its exits (distill --student exits) whose "
+        "confidence, 1 - entropy / log(labels), reaches it; 1: none does (default: the cascade's)",
+        None,
+        metavar="0..1",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TierOptions(CascadeOptions):
-    """A cascade directory, or any two checkpoints."""
+    """A cascade directory, or any two tiers."""
 
     first_tier: str | None = _cascade(
-        "with --second_tier: a cascade of any two checkpoints",
+        "with --second_tier: a cascade of any two tiers",
         None,
         metavar="PATH-or-hub-id",
         resumed="spelled",
     )
     second_tier: str | None = _cascade(
-        "with --first_tier: answers the rows that are escalated",
+        "with --first_tier: answers the rows that are escalated; openai:URL asks an endpoint that "
+        "speaks OpenAI's protocol, handler:package.module:function a ModelHandler of Beam's",
         None,
         metavar="PATH-or-hub-id",
         resumed="spelled",
@@ -122,6 +130,62 @@ class TierOptions(CascadeOptions):
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise RefusedError(f"--threshold: expected 0 to 1, found {self.threshold}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskingOptions:
+    """How an endpoint is asked; its key comes from the environment alone (`OPENAI_API_KEY`)."""
+
+    requests: int = _endpoint("under way at once, over all workers", 16, resumed="free")
+    tokens_a_minute: int | None = _endpoint(
+        "prompts and answers together, over all workers", None, resumed="free"
+    )
+    patience: float = _endpoint(
+        "seconds without any reply of use, after which the run ends; --resume goes on with it",
+        120.0,
+        resumed="free",
+    )
+    answers_cache: str | None = _endpoint(
+        "folder of answers, kept as they come: what lies there is not asked for again, by any run",
+        None,
+        metavar="DIR",
+        resumed="free",
+    )
+    price_in: float | None = _endpoint(
+        "of a million tokens of prompts: then the run says what was spent",
+        None,
+        metavar="PRICE",
+        resumed="spelled",
+    )
+    price_out: float | None = _endpoint(
+        "of a million tokens of answers", None, metavar="PRICE", resumed="spelled"
+    )
+
+    def __post_init__(self) -> None:
+        refuse_outside(self, 1, "requests", "tokens_a_minute")
+        refuse_outside(self, 0, "price_in", "price_out")
+        refuse_outside(self, 0, "patience", above=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointOptions(AskingOptions):
+    """What an endpoint is asked that no cascade directory describes."""
+
+    model: str | None = _endpoint("its name there", None, resumed="spelled")
+    prompt: str | None = _endpoint(
+        "a text with {text}, {text_pair} and {labels} where those belong; a brace that is meant is "
+        "doubled",
+        None,
+        metavar="FILE",
+        resumed="spelled",
+    )
+    labels: tuple[str, ...] = _endpoint(
+        "the answers that it may give (default: the first tier's)",
+        (),
+        metavar="A,B",
+        separator=",",
+        resumed="spelled",
+    )
 
 
 def refuse_outside(

@@ -18,10 +18,14 @@ class Board:
       read: rows read.
       tiers: rows answered, by tier number.
       done: units of input taken in (see `io.plan.Item.weight`).
+      calls, tokens_in, tokens_out: that endpoints took, with the tokens of prompts and answers.
     """
 
     read: int = 0
     done: int = 0
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
     tiers: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -36,10 +40,17 @@ class Board:
         with self._lock:
             self.tiers[tier] = self.tiers.get(tier, 0) + rows
 
+    def asked(self, calls: int, tokens_in: int, tokens_out: int) -> None:
+        """Notes what an endpoint was asked."""
+        with self._lock:
+            self.calls += calls
+            self.tokens_in += tokens_in
+            self.tokens_out += tokens_out
+
     def clear(self) -> None:
         """Starts anew."""
         with self._lock:
-            self.read = self.done = 0
+            self.read = self.done = self.calls = self.tokens_in = self.tokens_out = 0
             self.tiers = {}
 
 

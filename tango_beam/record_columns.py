@@ -25,6 +25,7 @@ TOKENS = HIDDEN + "tokens_"
 TEXTS = (HIDDEN + "text", HIDDEN + "text_pair")
 LINE = HIDDEN + "line"
 COST = HIDDEN + "cost_"
+TAKEN = ("calls", "tokens_in", "tokens_out")  # in such a column, of a tier that is an endpoint
 HELD_ANSWER = HIDDEN + "audit"  # of an earlier tier, while the last tier is asked too
 LAST_ANSWER = HIDDEN + "last"  # what the last tier said to it
 PARCEL = HIDDEN + "parcel"

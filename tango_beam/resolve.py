@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from safetensors import SafetensorError
 
+from tango_beam import checkpoint_files
 from tango_beam.answers import Task
 from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
 from tango_beam.cascade_directory import load_cascade
+from tango_beam.checkpoint_files import ENDPOINT, HANDLER
 from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.endpoints.settings import Endpoint, Limits
 from tango_beam.errors import RefusedError
-from tango_beam.models import loading
-from tango_beam.models.checkpoints import revision_of, stated_of
+from tango_beam.models import handler_tier, loading
+from tango_beam.models.checkpoints import Stated, revision_of, stated_of
 from tango_beam.models.protocol import Model
-from tango_beam.options import CascadeOptions, TierOptions
+from tango_beam.options import (
+    AnswerOptions,
+    AskingOptions,
+    CascadeOptions,
+    EndpointOptions,
+    TierOptions,
+)
 
 
 def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1) -> CascadeConfig:
@@ -47,8 +58,80 @@ def resolve_cascade(options: CascadeOptions, *, pair: bool, least_tiers: int = 1
         raise RefusedError(
             f"cascade {cascade.name}: expected two texts a row, found no --text_pair_column"
         )
-    pinned = (replace(t, revision=t.revision or revision_of(t.source)) for t in cascade.tiers)
-    return replace(cascade, tiers=tuple(pinned))
+    return pinned(cascade)
+
+
+def pinned(cascade: CascadeConfig) -> CascadeConfig:
+    """The same cascade; its tiers name the commit or the hash of what lies elsewhere."""
+    tiers = (replace(t, revision=t.revision or _revision(t)) for t in cascade.tiers)
+    return replace(cascade, tiers=tuple(tiers))
+
+
+def _revision(tier: TierConfig) -> str | None:
+    if tier.endpoint is not None:
+        return tier.endpoint.fingerprint
+    if tier.is_asked:
+        return handler_tier.fingerprint(tier.source)
+    return revision_of(tier.source)
+
+
+def stated_by(tier: TierConfig) -> Stated:
+    """What a tier answers with."""
+    if tier.endpoint is not None:
+        return Stated(tier.endpoint.labels, LABELS)
+    if not tier.is_asked:
+        return stated_of(tier.source)
+    return Stated(tier.labels or handler_tier.tier_of(tier.source).labels or (), LABELS)
+
+
+def tier_of(source: str, options: object, labels: Sequence[str] = ()) -> TierConfig:
+    """The tier that a name stands for: a checkpoint, or what is given texts.
+
+    Args:
+      source: folder, hub id, `openai:URL` or `handler:package.module:function`.
+      options: say what an endpoint is asked.
+      labels: of the other tiers, where `--labels` does not name them.
+
+    Raises:
+      RefusedError: an endpoint without a model or a prompt, or neither with labels.
+    """
+    if not checkpoint_files.is_asked(source):
+        return TierConfig(source)
+    if not isinstance(options, EndpointOptions):
+        raise RefusedError(f"tier {source}: expected a checkpoint, found what is given texts")
+    given = options.labels or tuple(labels)
+    if source.startswith(HANDLER):
+        return TierConfig(source, labels=given)
+    missing = [name for name in ("model", "prompt") if not getattr(options, name)]
+    if missing:
+        raise RefusedError(
+            f"tier {source}: expected --model and --prompt with an endpoint, found no "
+            f"--{' and no --'.join(missing)}"
+        )
+    assert options.model and options.prompt
+    try:
+        prompt = Path(options.prompt).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RefusedError(
+            f"--prompt {options.prompt}: expected a file with a prompt in UTF-8, found {error}"
+        ) from error
+    endpoint = Endpoint(source.removeprefix(ENDPOINT), options.model, prompt, given)
+    return TierConfig(endpoint.name, endpoint=endpoint)
+
+
+def refuse_asked(cascade: CascadeConfig, purpose: str) -> None:
+    """Raises RefusedError for a tier that every timing would have to ask, and pay, again.
+
+    Args:
+      cascade: of any tiers.
+      purpose: what the command does with them.
+    """
+    for tier in cascade.tiers:
+        if tier.is_asked:
+            raise RefusedError(
+                f"tier {tier.source}: expected a checkpoint to {purpose}, found what is given "
+                "texts, and would be asked for every timing; calibrate and classify take it"
+            )
 
 
 def _named(options: CascadeOptions) -> CascadeConfig:
@@ -56,7 +139,7 @@ def _named(options: CascadeOptions) -> CascadeConfig:
     if given and (given.first_tier or given.second_tier):
         return _pair_of_tiers(given)
     cascade = load_cascade(options.cascade)
-    cascade = replace(cascade, task=_task(options, cascade.task))
+    cascade = replace(cascade, task=task_of(options, cascade.task))
     if given is None or given.threshold is None:
         return cascade
     if len(cascade.tiers) < 2:
@@ -78,7 +161,7 @@ def _pair_of_tiers(options: TierOptions) -> CascadeConfig:
             f"{found}"
         )
     assert options.first_tier and options.second_tier
-    stated = stated_of(options.first_tier)
+    stated = stated_by(tier_of(options.first_tier, options))
     if stated.kind is None and options.task is None:
         raise RefusedError(
             f"tier {options.first_tier}: expected a problem_type in config.json, found one output "
@@ -88,16 +171,16 @@ def _pair_of_tiers(options: TierOptions) -> CascadeConfig:
     cuts = options.cuts or () if kind == SCORE else ()
     return CascadeConfig(
         tiers=(
-            TierConfig(options.first_tier, threshold=options.threshold),
-            TierConfig(options.second_tier),
+            replace(tier_of(options.first_tier, options), threshold=options.threshold),
+            tier_of(options.second_tier, options, stated.labels),
         ),
         labels=tuple(sorted(stated.labels)),
         name=f"{options.first_tier} + {options.second_tier}",
-        task=_task(options, Task(kind, cuts)),
+        task=task_of(options, Task(kind, cuts)),
     )
 
 
-def _task(options: CascadeOptions, usual: Task) -> Task:
+def task_of(options: AnswerOptions, usual: Task) -> Task:
     """The kind of answer that options ask for, on top of what a cascade gives."""
     cuts = usual.cuts if options.cuts is None else options.cuts
     tolerance = usual.tolerance if options.tolerance is None else options.tolerance
@@ -112,7 +195,7 @@ def _refuse_other_answers(cascade: CascadeConfig) -> None:
     if kind == MULTI_LABEL:
         cascade.task.every_cut(cascade.labels)
     for tier in cascade.tiers:
-        stated = stated_of(tier.source)
+        stated = stated_by(tier)
         if stated.kind not in fits:
             raise RefusedError(
                 f"tier {tier.source}: expected a checkpoint for {kind}, found one for "
@@ -125,23 +208,29 @@ def _refuse_other_answers(cascade: CascadeConfig) -> None:
             )
 
 
-def settle(device: str, precision: str, *, local: bool = True) -> Compute:
-    """Device and precision with `auto` settled.
+def settle(options: AnswerOptions, *, local: bool = True, processes: int = 1) -> Compute:
+    """Device and precision with `auto` settled, and a process's share of what is limited.
 
     Args:
-      device: `auto`, `cpu` or `cuda`.
-      precision: `auto`, `fp32`, `bf16` or `int8`.
+      options: say where and how to compute, and how an endpoint may be asked (`AskingOptions`).
       local: the models run on this machine; elsewhere `auto` finds the device where they do, while
         the precision is settled here, since every worker must give the same scores.
+      processes: among which the limits are shared out.
 
     Raises:
       RefusedError: a device that is not there, an unknown precision.
     """
     try:
-        device = loading.resolve_device(device) if local else device
-        return Compute(device, loading.resolve_precision(precision, device))
+        device = loading.resolve_device(options.device) if local else options.device
+        compute = Compute(device, loading.resolve_precision(options.precision, device))
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    if not isinstance(options, AskingOptions):
+        return compute
+    tokens = options.tokens_a_minute and max(1, options.tokens_a_minute // processes)
+    requests = max(1, options.requests // processes)
+    limits = Limits(requests, tokens_a_minute=tokens, patience=options.patience)
+    return replace(compute, limits=limits, answers_cache=options.answers_cache)
 
 
 def load_tiers(cascade: CascadeConfig, compute: Compute) -> list[Model]:

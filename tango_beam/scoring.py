@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from tango_beam import audit, machine, record_columns, routing
 from tango_beam.answers import Answers
 from tango_beam.arrays import Float32, Int32, Int64
 from tango_beam.branches import Failures, ScoredRows, TierRole
+from tango_beam.errors import JobError
 from tango_beam.models import thread_pool
 from tango_beam.models.logits import each_micro_batch
 from tango_beam.models.protocol import Model
+from tango_beam.models.texts import RowsFailedError
 from tango_beam.models.tokens import Tokens
 
 
@@ -58,6 +60,7 @@ def score(model: Model, batch: pa.RecordBatch, role: TierRole) -> Routed:
     computing = time.perf_counter() - computing
     for row, complaint in role.decoder.complaints(outputs).items():
         errors.setdefault(int(rows[row]), complaint)
+    failures.taken = _taken_by(rows, tokens, errors)
     fine = np.flatnonzero(~np.isin(rows, list(errors)))
     if len(fine) < len(rows):
         outputs, padded, tokens = outputs[fine], padded[fine], tokens.take(fine)
@@ -158,7 +161,12 @@ def _outputs(
     owners = rows[tokens.owners]
 
     def run(part: Int64) -> None:
-        logits = model.forward(tokens, part)
+        try:
+            logits = model.forward(tokens, part)
+        except RowsFailedError as known:
+            logits = known.outputs
+            for place, complaint in known.errors.items():
+                fail(int(part[place]), complaint)
         if logits.shape != (len(part), model.width):
             raise ValueError(
                 f"expected outputs of shape {(len(part), model.width)} for {len(part)} rows, "
@@ -173,6 +181,8 @@ def _outputs(
     def attempt(part: Int64) -> None:
         try:
             run(part)
+        except JobError:
+            raise
         except Exception:  # noqa: BLE001 - whatever it was, another attempt tells whose it is
             again.append(part)
 
@@ -255,11 +265,16 @@ def bisect(
     """Runs an action on rows, halving where it fails; returns the rows on which it did not.
 
     A batch that is too large for memory passes in halves; a row that fails alone is reported.
+
+    Raises:
+      JobError: what ends the job, whichever row it came with.
     """
     try:
         if len(part):
             action(part)
         return part
+    except JobError:
+        raise
     except Exception as error:  # noqa: BLE001 - models raise what they like; the row bears it
         if len(part) == 1:
             fail(int(part[0]), f"{type(error).__name__}: {error}"[:500])
@@ -283,4 +298,15 @@ def _cost(
         "padded": padded,
         "operations": tokens.by_row(model.operations(tokens.lengths)),
     }
+    taken = getattr(tokens, "taken", None)
+    if taken is not None:
+        columns |= dict(zip(record_columns.TAKEN, taken.T.copy(), strict=True))
     return pa.StructArray.from_arrays([pa.array(c) for c in columns.values()], list(columns))
+
+
+def _taken_by(rows: Int64, tokens: Tokens, errors: Mapping[int, str]) -> dict[int, list[int]]:
+    """Calls and tokens of rows that have no answer, by row; nothing where nobody counts."""
+    taken = getattr(tokens, "taken", None)
+    if taken is None or not errors:
+        return {}
+    return {int(row): taken[place].tolist() for place, row in enumerate(rows) if row in errors}

@@ -55,7 +55,10 @@ def test_paths_cannot_leave_the_directory(tmp_path, path):
         ("{", "schemas/cascade.schema.json"),
         ('{"labels": ["a", "b"]}', "schemas/cascade.schema.json"),
         ('{"labels": ["a"], "tiers": [{"path": "x", "colour": "red"}]}', "colour"),
-        ('{"labels": ["a"], "tiers": [{"path": "x", "hub": "y"}]}', "either path or hub"),
+        (
+            '{"labels": ["a"], "tiers": [{"path": "x", "hub": "y"}]}',
+            "one of path, hub, endpoint, handler",
+        ),
         ('{"labels": ["a"], "tiers": [{"path": "x"}, {"path": "y"}]}', "expected a threshold"),
         ('{"labels": ["a"], "tiers": []}', "at least one tier"),
         ('{"labels": ["a"], "tiers": [{"path": "x", "temperature": 0}]}', "temperature above 0"),

@@ -27,6 +27,7 @@ FLOORS = (
         "answer_metrics",
     ),
     ("statistics", "guarantees/"),
+    ("asking endpoints", "endpoints/"),
     ("the cascade as a value", "answers/", "config", "cascade_directory"),
     ("models", "models/"),
     ("reading formats", "io/"),
@@ -44,6 +45,7 @@ FLOORS = (
     ("the run directory", "run/"),
     ("the main job", "job/"),
     ("the other commands", "calibration/", "evaluation/", "tuning/", "training/"),
+    ("the command that takes the others together", "building/"),
     ("table of contents, and entry points", "", "pipelines/"),
 )
 NO_BEAM_UP_TO = "from names to loaded tiers"

@@ -91,11 +91,11 @@ def test_other_labels_than_the_cascades_are_refused(changed):
 
 
 def test_auto_is_settled_here_and_elsewhere_the_device_is_left_open():
-    here = settle("auto", "auto")
+    here = settle(CascadeOptions())
     assert here.device in ("cpu", "cuda") and here.precision in ("fp32", "bf16")
-    assert settle("auto", "fp32", local=False) == Compute("auto", "fp32")
+    assert settle(CascadeOptions(precision="fp32"), local=False) == Compute("auto", "fp32")
     with pytest.raises(RefusedError, match="precision"):
-        settle("cpu", "fp7")
+        settle(CascadeOptions(device="cpu", precision="fp7"))
 
 
 def test_a_tier_that_does_not_load_is_refused_by_name(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks import common, unseen_texts
 from tango_beam.arrays import Int64
 from tango_beam.calibration import score_sample
-from tango_beam.calibration.calibrate import speed
+from tango_beam.calibration.certify import speed
 from tango_beam.calibration.goals import FIT_PART
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.config import CascadeConfig, Compute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def open_output(cascade: CascadeConfig, output: str, overwrite: bool) -> tuple[A
         raise RefusedError(f"{path}: expected attempts on record, found {error}") from error
 
 
-def write(cascade: CascadeConfig, certificate: Certificate, output: str) -> None:
+def write(
+    cascade: CascadeConfig, certificate: Certificate, output: str, kept: Collection[str] = ()
+) -> None:
     """Writes the attempts, and, where the last of them met its goals, the cascade.
 
     Weights are linked or copied; cascade.json is written last. After an attempt that met no goal,
@@ -54,6 +57,7 @@ def write(cascade: CascadeConfig, certificate: Certificate, output: str) -> None
       cascade: calibrated; its tiers lie anywhere.
       certificate: what was signed for it, with all attempts.
       output: a directory that is empty, not there, or of an earlier calibration.
+      kept: names in it that stay.
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +66,6 @@ def write(cascade: CascadeConfig, certificate: Certificate, output: str) -> None
     if not certificate.attempts[-1].met:
         return
     for path in folder.iterdir():
-        if path.name != ATTEMPTS:
+        if path.name not in (ATTEMPTS, *kept):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     save_cascade(replace(link_checkpoints(cascade, folder), certificate=certificate), folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -66,18 +67,23 @@ def refuse_goals(cascade: CascadeConfig, goals: Goals) -> None:
 
 
 def on_a_path(
-    cascade: CascadeConfig, fit: TierLogits, test: TierLogits, goals: Goals, corpus: int | None
+    cascade: CascadeConfig,
+    fit: TierLogits,
+    test: TierLogits,
+    goals: Goals,
+    corpus: int | None,
+    path: Sequence[tuple[float, ...]] = (),
 ) -> list[Guarantee]:
-    """What rows can sign for of three tiers or more: thresholds on one path that `fit` gives."""
+    """What rows can sign for of three tiers or more, along one path: that of `fit`, or `path`."""
     both = fit.answers(cascade), test.answers(cascade)
     if goals.label is not None:
-        return filters.path_sign(*both, filtering.promises(goals), goals.label)
+        return filters.path_sign(*both, filtering.promises(goals), goals.label, path)
     if goals.class_agreement is not None:
         each, names = columns(cascade, test), cascade.labels
         share = goals.class_agreement, goals.delta
         return guarantees.path_label_agreement(both[0], each, names, *share, corpus)
     assert goals.agreement is not None
-    return [guarantees.path_agreement(*both, goals.agreement, goals.delta, corpus)]
+    return [guarantees.path_agreement(*both, goals.agreement, goals.delta, corpus, path)]
 
 
 def with_a_goal(options: CalibrateOptions, cascade: CascadeConfig) -> CalibrateOptions:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from tango_beam.calibration.calibrate import Outcome
+from tango_beam.calibration.certify import Outcome
 from tango_beam.calibration.offers import Offer
 from tango_beam.guarantees.certificate import ClassAgreement
 

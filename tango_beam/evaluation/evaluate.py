@@ -30,7 +30,7 @@ from tango_beam.evaluation.metrics import Metric
 from tango_beam.evaluation.options import EvaluateOptions
 from tango_beam.evaluation.report import ChosenCuts, Report
 from tango_beam.io.labelled import LabelledTexts, read_labelled
-from tango_beam.resolve import load_tiers, resolve_cascade, settle
+from tango_beam.resolve import load_tiers, refuse_asked, resolve_cascade, settle
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,14 @@ def prepare(options: EvaluateOptions) -> Prepared:
     named = options if options.has_own_threshold else replace(options, threshold=1.0)
     pair = options.text_pair_column is not None
     cascade = resolve_cascade(named, pair=pair, least_tiers=2)
+    refuse_asked(cascade, "evaluate")
     if cascade.filter is not None:
         raise RefusedError(
             f"cascade {cascade.name}: expected one that answers with all its labels, found a "
             f"filter on {cascade.filter}; evaluate the cascade that it was calibrated from"
         )
     metric = _metric(options, cascade)
-    compute = settle(options.device, options.precision)
+    compute = settle(options)
     texts = read_labelled(
         options.input,
         options.text_columns,

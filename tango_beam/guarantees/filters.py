@@ -9,6 +9,7 @@ that falls, what counts against the promise only grows: the walk down needs no c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -108,7 +109,11 @@ def sign(sample: TierAnswers, promises: list[Promise], at: Sides, label: str) ->
 
 
 def path_sign(
-    fit: TierAnswers, test: TierAnswers, promises: list[Promise], label: str
+    fit: TierAnswers,
+    test: TierAnswers,
+    promises: list[Promise],
+    label: str,
+    path: Sequence[tuple[float, ...]] = (),
 ) -> list[Guarantee]:
     """Promises of a filter of three tiers or more, along one path, up to the first failure.
 
@@ -119,13 +124,14 @@ def path_sign(
       test: rows that test.
       promises: with their shares of delta.
       label: the filter's.
+      path: to go along instead of the one that `fit` gives.
     """
 
     def at(point: tuple[float, ...]) -> list[Guarantee]:
         called = test.calls(point)
         return [_guarantee(one, called, test, point, label) for one in promises]
 
-    point = lowest_on_path(collapsed(fit), lambda point: all(one.met for one in at(point)))
+    point = lowest_on_path(collapsed(fit), lambda point: all(one.met for one in at(point)), path)
     accepted = test.accepts_any(point)
     return [replace(one, met=one.met and accepted) for one in at(point)]
 

@@ -20,6 +20,9 @@ from tango_beam.guarantees.tier_answers import TierAnswers, path_of_thresholds
 
 NOTHING = 1.0
 
+# Thresholds of every tier but the last, from the safest to the cheapest.
+Path = Sequence[tuple[float, ...]]
+
 
 def agreement(
     sample: TierAnswers, goal: float, delta: float, corpus: int | None = None
@@ -115,7 +118,12 @@ def _named(each: Sequence[Guarantee], labels: Sequence[str]) -> list[Guarantee]:
 
 
 def path_agreement(
-    fit: TierAnswers, test: TierAnswers, goal: float, delta: float, corpus: int | None = None
+    fit: TierAnswers,
+    test: TierAnswers,
+    goal: float,
+    delta: float,
+    corpus: int | None = None,
+    path: Path = (),
 ) -> Guarantee:
     """Thresholds of a cascade of three tiers or more, of which each may differ from the last.
 
@@ -127,7 +135,7 @@ def path_agreement(
         errors = int(test.disagrees(point).sum())
         return bool(bounds.p_values(errors, len(test), 1 - goal, corpus) <= delta)
 
-    return agreement_at(lowest_on_path(fit, passes), test, goal, delta, corpus)
+    return agreement_at(lowest_on_path(fit, passes, path), test, goal, delta, corpus)
 
 
 def path_label_agreement(
@@ -161,13 +169,18 @@ def path_label_agreement(
 
 
 def lowest_on_path(
-    fit: TierAnswers, passes: Callable[[tuple[float, ...]], bool]
+    fit: TierAnswers, passes: Callable[[tuple[float, ...]], bool], path: Path = ()
 ) -> tuple[float, ...]:
-    """The last point before the first that fails, on the path that `fit` gives.
+    """The last point before the first that fails, on a path that no row of the test has moved.
 
     Where none passes, the thresholds that escalate every row.
+
+    Args:
+      fit: rows that give the path.
+      passes: the test, at some thresholds.
+      path: to go along instead, from the safest thresholds down.
     """
-    path = path_of_thresholds(fit)
+    path = path or path_of_thresholds(fit)
     last = betting.last_passed(len(path), lambda index: passes(path[index]))
     return path[last] if last >= 0 else (NOTHING,) * len(path[0])
 

@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from tango_beam.command_line import names_of, option
 from tango_beam.errors import RefusedError
-from tango_beam.options import CHECKPOINT_BYTES, InputOptions, TierOptions, refuse_outside
+from tango_beam.options import (
+    CHECKPOINT_BYTES,
+    EndpointOptions,
+    InputOptions,
+    TierOptions,
+    refuse_outside,
+)
 
 _placement = partial(option, group="placement")
 _reading = partial(option, group="reading")
@@ -16,7 +22,7 @@ _writing = partial(option, group="writing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(TierOptions, InputOptions):
+class ClassifyOptions(EndpointOptions, TierOptions, InputOptions):
     """What `pipelines.classify` can be told; the names are those of the command line."""
 
     columns: tuple[str, ...] | None = _reading(
@@ -98,7 +104,8 @@ class ClassifyOptions(TierOptions, InputOptions):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        TierOptions.__post_init__(self)
+        EndpointOptions.__post_init__(self)
         if not 0 <= self.max_dead_fraction <= 1:
             raise RefusedError(
                 f"--max_dead_fraction: expected 0 to 1, found {self.max_dead_fraction}"

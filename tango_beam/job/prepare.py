@@ -82,6 +82,11 @@ class Job:
         """Bytes of input, as progress counts them."""
         return sum(item.weight for item in self.run.items())
 
+    @property
+    def prices(self) -> tuple[float, float]:
+        """Of a million tokens of an endpoint's prompts and answers; 0 where none was given."""
+        return self.options.price_in or 0.0, self.options.price_out or 0.0
+
     def precisions(self) -> dict[str, str]:
         """What the models that are loaded in this process compute in, by tier."""
         loaded = load_tiers(self.cascade, self.compute)
@@ -93,12 +98,13 @@ class Job:
         return placement_of(options.placement, pipeline.options, *hints)
 
 
-def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
+def prepare(options: ClassifyOptions, *, local: bool = True, processes: int = 1) -> Job:
     """Checks everything that can be checked before any row is scored.
 
     Args:
       options: as given.
       local: the models run on this machine (see `resolve.settle`).
+      processes: that score; an endpoint's limits are shared out among them.
 
     Raises:
       RefusedError: says what was expected and what was found.
@@ -112,7 +118,7 @@ def prepare(options: ClassifyOptions, *, local: bool = True) -> Job:
             f"--keep: expected one of {', '.join(known) or 'nothing'} that cascade {cascade.name} "
             f"calls a row, found {', '.join(unknown)}"
         )
-    compute = settle(options.device, options.precision, local=local)
+    compute = settle(options, local=local, processes=processes)
     compute = replace(compute, workers=options.workers)
     columns = OutputColumns(
         prefix=options.answer_prefix,

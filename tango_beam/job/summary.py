@@ -126,6 +126,10 @@ def _costs(manifest: Manifest, spent: Spent, done: int) -> Iterator[Line]:
         yield "padding", "", f"{padding} (padded over real tokens)"
     if done < _ENOUGH_ROWS:
         return
+    for tier, asked in manifest.asked.items():
+        spent_on = "" if asked.price is None else f"{asked.price:,.2f} spent, "
+        said = f"{asked.tokens_in:,} tokens of prompts, {asked.tokens_out:,} of answers"
+        yield "calls", f"{asked.calls:,}", f"{tier}: {spent_on}{said}"
     models = manifest.models
     within = sum(tier.seconds for tier in models.values())
     # Seconds of earlier runs, or of several workers at once, are no share of this one's.

@@ -20,9 +20,13 @@ class Watch:
       weight: bytes of input, as the reader counts them.
       items: checkpoints expected, for runs whose workers are other processes.
       store: the output, where receipts tell of those.
+      prices: of a million tokens of an endpoint's prompts and answers.
     """
 
-    def __init__(self, weight: int, items: int, store: Store) -> None:
+    def __init__(
+        self, weight: int, items: int, store: Store, prices: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
+        self._prices = prices
         self._weight, self._items, self._store = max(1, weight), max(1, items), store
         self._console = Console(stderr=True)
         self._shown: Progress | None = None
@@ -36,12 +40,14 @@ class Watch:
                 TextColumn("{task.fields[rows]:,} rows"),
                 BarColumn(),
                 TextColumn("{task.fields[rate]:,.0f}/s"),
-                TextColumn("{task.fields[escalated]} escalated"),
+                TextColumn("{task.fields[escalated]} escalated{task.fields[asked]}"),
                 TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._shown.add_task("", total=1.0, rows=0, rate=0.0, escalated="-")
+            self._task = self._shown.add_task(
+                "", total=1.0, rows=0, rate=0.0, escalated="-", asked=""
+            )
             self._shown.start()
         return self
 
@@ -67,7 +73,17 @@ class Watch:
             rows=answered,
             rate=answered / seconds,
             escalated=f"{beyond / answered:.1%}" if answered and board.read else "-",
+            asked=self._asked(share),
         )
+
+    def _asked(self, share: float) -> str:
+        """What an endpoint was asked so far, and what it costs now and in the end."""
+        board = progress.board
+        if not board.calls:
+            return ""
+        price = (board.tokens_in * self._prices[0] + board.tokens_out * self._prices[1]) / 1e6
+        ahead = f" of about {price / share:,.2f}" if share > 0.001 else ""
+        return f", {board.calls:,} calls" + (f", {price:,.2f} spent{ahead}" if price else "")
 
     def _from_receipts(self) -> tuple[float, int]:
         now = time.monotonic()

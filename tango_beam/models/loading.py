@@ -12,6 +12,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from tango_beam import checkpoint_files, machine
 from tango_beam.answers.task import SPAN
@@ -41,6 +42,8 @@ def load(tier: TierConfig, compute: Compute) -> Model:
         that does not fit; OSError: one that is not there.
     """
     machine.bound_kernels()
+    if tier.is_asked:
+        return _asked(tier, compute)
     tier = _local(tier)
     device = resolve_device(compute.device)
     compute = Compute(device, resolve_precision(tier.precision or compute.precision, device))
@@ -63,6 +66,25 @@ def load(tier: TierConfig, compute: Compute) -> Model:
         return _loaded[key]
 
 
+def _asked(tier: TierConfig, compute: Compute) -> Model:
+    """What is given texts: an endpoint or a handler."""
+    key = (tier.source, tier.endpoint, tier.revision, compute.limits, compute.answers_cache)
+    with _lock:
+        if key not in _loaded:
+            made: object
+            if tier.endpoint is not None:
+                from tango_beam.models import endpoint
+
+                made = endpoint.load(tier.endpoint, compute)
+            else:
+                from tango_beam.models import handler
+
+                made = handler.load(tier.source, tier.labels or None, revision=tier.revision)
+            # Its texts stand where a checkpoint's tokens do.
+            _loaded[key] = cast(Model, made)
+        return _loaded[key]
+
+
 def vocabulary(tier: TierConfig) -> str:
     """The `vocabulary` of the model that `load` gives; reads its tokenizer, no weights.
 
@@ -71,6 +93,8 @@ def vocabulary(tier: TierConfig) -> str:
     Raises:
       ValueError: a checkpoint that does not fit; OSError: one that is not there.
     """
+    if tier.is_asked:
+        return "texts"  # shared by nobody
     tier = _local(tier)
     key = _key(tier)
     with _lock:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tango_beam.arrays import Float32, Int64
 from tango_beam.models import thread_pool
 from tango_beam.models.protocol import Model
+from tango_beam.models.texts import RowsFailedError
 from tango_beam.models.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -57,11 +58,19 @@ def logits_of(
 
 
 def logits_of_tokens(model: Model, tokens: Tokens) -> Float32:
-    """A model's outputs for tokenized texts, in order; float32, shape [rows, outputs]."""
+    """A model's outputs for tokenized texts, in order; float32, shape [rows, outputs].
+
+    NaN in rows to which an endpoint or a handler has no answer.
+    """
     outputs = np.zeros((len(tokens), model.width), np.float32)
 
     def score(rows: Int64) -> None:
-        outputs[rows] = model.forward(tokens, rows)
+        try:
+            outputs[rows] = model.forward(tokens, rows)
+        except RowsFailedError as known:
+            outputs[rows] = known.outputs
+            first = min(known.errors)
+            logger.warning("%d rows have no answer: %s", len(known.errors), known.errors[first])
 
     each_micro_batch(model, tokens, score)
     return model.gathered(outputs, tokens)

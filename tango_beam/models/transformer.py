@@ -202,7 +202,7 @@ def load_as(family: type[T], head: Any, tier: TierConfig, compute: Compute) -> T
     at = _revision(tier)
     config = AutoConfig.from_pretrained(tier.source, trust_remote_code=False, **at)
     tokenizer = read_tokenizer(tier.source, **at)
-    with _no_progress_bar():
+    with no_progress_bar():
         network, report = head.from_pretrained(
             tier.source,
             config=config,
@@ -270,7 +270,7 @@ def _revision(tier: TierConfig) -> dict[str, str]:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """A bar for the milliseconds that the weights take, and a table, would be noise in a pipe."""
     shown, verbosity = (
         transformers_logging.is_progress_bar_enabled(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import apache_beam as beam
 
@@ -23,6 +24,7 @@ from tango_beam.run.layout import (
     is_part,
 )
 from tango_beam.run.manifest import (
+    Asked,
     Audit,
     Cascade,
     DeadLetters,
@@ -123,20 +125,19 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         rows["filtered"] += receipt.filtered
         errors.update(receipt.errors)
         receipts.add_costs(costs, receipt.costs)
+    costs = dict(sorted(costs.items()))
     if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
         raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
     rows["accepted"] += rows["audited"]
-    files = sorted((file for receipt in counted for file in receipt.files), key=lambda f: f.name)
+    files = sorted((f for receipt in counted for f in receipt.files), key=lambda f: f.name)
     data = tuple(file for file in files if not file.name.startswith("_"))
     if sum(file.rows for file in data) != rows["accepted"] + rows["escalated"] - rows["filtered"]:
         raise JobError(
             f"expected files of all rows accepted or escalated and not filtered, found {dict(rows)}"
         )
-    costs = dict(sorted(costs.items()))
     fates = Rows(*(rows[fate.name] for fate in fields(Rows)))
     cascade = Cascade.from_json(run.cascade)
-    seconds = {"read": sum(receipt.seconds for receipt in counted)}
-    seconds |= {tier: cost.seconds for tier, cost in costs.items()}
+    seconds = {"read": sum(r.seconds for r in counted)} | {t: c.seconds for t, c in costs.items()}
     return Manifest(
         version=1,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,9 +156,23 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
             tier: ModelWork(round(cost.computing, 3), cost.operations)
             for tier, cost in costs.items()
         },
+        asked=_asked(costs, run.options),
         versions=versions(),
         options=run.options,
     )
+
+
+def _asked(costs: dict[str, TierCost], options: dict[str, Any]) -> dict[str, Asked]:
+    prices = [options.get(name) for name in ("price_in", "price_out")]
+    asked = {}
+    for tier, cost in costs.items():
+        if cost.calls:
+            each = zip((cost.tokens_in, cost.tokens_out), prices, strict=True)
+            price = sum(tokens * (one or 0.0) for tokens, one in each) / 1e6
+            told = any(one is not None for one in prices)
+            tokens = cost.tokens_in, cost.tokens_out
+            asked[tier] = Asked(cost.calls, *tokens, price if told else None)
+    return asked
 
 
 def _within(files: list[StoredFile], folder: str) -> tuple[StoredFile, ...]:

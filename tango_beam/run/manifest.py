@@ -84,6 +84,19 @@ class ModelWork(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Asked(JsonRecord):
+    """What an endpoint was asked: calls, tokens of prompts and answers, and what they cost.
+
+    Calls are those of the attempts that count; `price` is None where no `--price_in` was given.
+    """
+
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    price: float | None = None
+
+
+@dataclass(frozen=True)
 class Manifest(JsonRecord):
     """What a run gave, and what it took.
 
@@ -102,6 +115,7 @@ class Manifest(JsonRecord):
       seconds: by stage.
       tokens: by tier.
       models: by tier.
+      asked: by tier that is an endpoint.
       versions: of the packages that scored.
       options: every option that changes a result.
     """
@@ -120,6 +134,7 @@ class Manifest(JsonRecord):
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     models: dict[str, ModelWork] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 

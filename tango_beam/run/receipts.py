@@ -45,6 +45,7 @@ class TierCost(JsonRecord):
       operations: floating-point operations, none for padding.
       tokens: in the texts.
       padded: tokens, padding counted.
+      calls, tokens_in, tokens_out: of an endpoint, with the tokens of prompts and answers.
     """
 
     seconds: float = 0.0
@@ -52,6 +53,9 @@ class TierCost(JsonRecord):
     operations: float = 0.0
     tokens: int = 0
     padded: int = 0
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
 
     def __add__(self, other: TierCost) -> TierCost:
         return TierCost(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))

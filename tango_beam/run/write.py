@@ -184,9 +184,10 @@ def _costs(batch: pa.RecordBatch) -> dict[str, TierCost]:
     for name in batch.schema.names:
         if name.startswith(record_columns.COST):
             tier = f"tier {name.removeprefix(record_columns.COST)}"
-            kinds = ("seconds", "computing", "operations", "tokens", "padded")
-            sums = (pc.sum(batch.column(name).field(kind)).as_py() or 0 for kind in kinds)
-            costs[tier] = TierCost(*sums)
+            column = batch.column(name)
+            kinds = [field.name for field in column.type]
+            sums = {kind: pc.sum(column.field(kind)).as_py() or 0 for kind in kinds}
+            costs[tier] = TierCost(**sums)
     return costs
 
 
