@@ -11,6 +11,7 @@ from tango_beam.command_line import DONE
 from tango_beam.errors import RefusedError
 
 COMMANDS = {
+    "build": "build a certified cascade out of a slow model and a corpus",
     "classify": "classify a corpus with a cascade",
     "tune": "find how each tier is fastest on this machine",
     "calibrate": "choose the threshold on a corpus, and sign for what it costs in quality",

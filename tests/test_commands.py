@@ -39,7 +39,7 @@ def test_the_console_script_has_the_commands_as_verbs():
     assert [line.split()[0] for line in done.stdout.splitlines() if line[:2] == "  "] == [*COMMANDS]
     refused = python("-m", "pipelines", "clasify")
     assert refused.returncode == 2
-    assert "expected a command of classify, " in refused.stderr
+    assert "expected a command of build, " in refused.stderr
 
 
 WARNING = """

@@ -81,7 +81,7 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
 
     history = distill(student, rows, logits, options, rank)
     shared = bool(options.cascade) and options.student in ("pieces", "static")
-    _save(student, folder, options, shared)
+    save(student, folder, options, shared=shared)
     scores, threshold = rank(student), None
     if compare and makes_cascade:
         tiers = compare(_answering(student))
@@ -107,7 +107,15 @@ def _answering(student: Student) -> Model:
     return student
 
 
-def _save(student: Student, folder: Path, options: DistillOptions, shared: bool) -> None:
+def save(student: Student, folder: Path, options: DistillOptions, *, shared: bool) -> None:
+    """Writes a student's checkpoint.
+
+    Args:
+      student: trained.
+      folder: where it goes.
+      options: say in which precision.
+      shared: it reads the teacher's word pieces, and needs no tokenizer of its own.
+    """
     dtype = torch.bfloat16 if options.store == "bf16" else torch.float32
     if isinstance(student, Transformer):
         student.save(folder, dtype)

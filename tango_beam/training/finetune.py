@@ -22,7 +22,13 @@ from tango_beam.models.checkpoints import readable_length, refuse_unreadable
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
 from tango_beam.models.tokens import Tokens
-from tango_beam.models.transformer import Transformer, read_tokenizer, to_answer, twin
+from tango_beam.models.transformer import (
+    Transformer,
+    no_progress_bar,
+    read_tokenizer,
+    to_answer,
+    twin,
+)
 from tango_beam.training import (
     inputs,
     length_drop,
@@ -113,18 +119,19 @@ def start(options: FinetuneOptions, data: LabelledTexts) -> Transformer:
       ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
     """
     torch.manual_seed(options.seed)
-    network, report = AutoModelForSequenceClassification.from_pretrained(
-        options.encoder,
-        num_labels=len(data.labels),
-        id2label=dict(enumerate(data.labels)),
-        label2id={label: index for index, label in enumerate(data.labels)},
-        problem_type=PROBLEM_TYPES[data.kind],
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with no_progress_bar():
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            options.encoder,
+            num_labels=len(data.labels),
+            id2label=dict(enumerate(data.labels)),
+            label2id={label: index for index, label in enumerate(data.labels)},
+            problem_type=PROBLEM_TYPES[data.kind],
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     mismatched = _names(report["mismatched_keys"])
     _refuse_misfits(options.encoder, network.base_model_prefix, mismatched)
     tokenizer = read_tokenizer(options.encoder)

@@ -37,13 +37,22 @@ class TeacherLogits:
 
     Args:
       folder: in which the teacher has a folder of its own.
-      source: of the teacher, a folder or a hub id: other weights are another teacher.
-      reading: what else its answers hang on, max_length and precision.
+      stated: all that its answers hang on; see `of_checkpoint`.
     """
 
-    def __init__(self, folder: Path, source: str, reading: str) -> None:
-        stated = f"{checkpoint_files.digest(source, revision_of(source))} {reading}"
+    def __init__(self, folder: Path, stated: str) -> None:
         self._folder = folder / hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    @classmethod
+    def of_checkpoint(cls, folder: Path, source: str, reading: str) -> TeacherLogits:
+        """The folder of a checkpoint.
+
+        Args:
+          folder: in which the teacher has a folder of its own.
+          source: of the teacher, a folder or a hub id: other weights are another teacher.
+          reading: what else its answers hang on, max_length and precision.
+        """
+        return cls(folder, f"{checkpoint_files.digest(source, revision_of(source))} {reading}")
 
     def of(self, teacher: Model, rows: Sequence[Row]) -> Float32:
         """Raw outputs for texts or pairs, float32, shape [rows, outputs].
@@ -91,7 +100,7 @@ class TeacherLogits:
                 self._write(pa.concat_tables(waiting))
                 left = (now - started) * (len(missing) - done) / done
                 counts = f"{done:,} of {len(missing):,} texts"
-                rate = speed(useful / (now - started)) if now - written > EVERY_SECONDS else ""
+                rate = speed(useful / (now - started)) if useful else ""
                 logger.info("the teacher labelled %s, about %.0f s left%s", counts, left, rate)
                 waiting, written = [], now
 
@@ -138,6 +147,7 @@ def teach(
     folder = Path(options.teacher_logits or Path(options.output) / LOGITS_FOLDER)
     found = []
     for source, teacher in teachers.items():
-        kept = TeacherLogits(folder, source, f"{options.max_length} {teacher.precision}")
+        reading = f"{options.max_length} {teacher.precision}"
+        kept = TeacherLogits.of_checkpoint(folder, source, reading)
         found.append(in_order(kept.of(teacher, rows), teacher, labels))
     return np.mean(found, axis=0, dtype=np.float32)

@@ -25,7 +25,7 @@ from tango_beam.models import kept_tokens, loading, thread_pool
 from tango_beam.models.dynamic_length import ShorteningSpanTransformer, ShorteningTransformer
 from tango_beam.models.logits import in_order
 from tango_beam.models.protocol import Model
-from tango_beam.resolve import load_tier, resolve_cascade, settle
+from tango_beam.resolve import load_tier, refuse_asked, resolve_cascade, settle
 from tango_beam.tuning import candidates
 from tango_beam.tuning import processes as worker_processes
 from tango_beam.tuning.candidates import Models, TunedTier
@@ -88,16 +88,13 @@ def run(options: TuneOptions) -> Outcome:
     folder = check_local_output(options.output)
     pair = options.text_pair_column is not None
     cascade = fetched(resolve_cascade(options, pair=pair))
-    device = settle(options.device, options.precision).device
+    refuse_asked(cascade, "tune")
+    device = settle(options).device
     texts = _texts(options)
     tiers = []
     for number, tier in enumerate(cascade.tiers, start=1):
         logger.info("tier %d: %s", number, tier.source)
-        models, decoder = _load(tier, device), cascade.decoder(tier)
-        shorter = _shorter(tier, device)
-        tuned = candidates.tune_tier(models, texts, options, tier.batch_rows, decoder, shorter)
-        logits = in_order(tuned.logits, models["torch", "fp32"], cascade.labels)
-        tiers.append(replace(tuned, logits=logits))
+        tiers.append(tune_one(cascade, tier, texts, options, device))
     outcome = _outcome(cascade, tiers, texts)
     if options.processes and device == "cpu":
         outcome = replace(outcome, workers=_workers(outcome, texts, options.rounds))
@@ -106,6 +103,38 @@ def run(options: TuneOptions) -> Outcome:
     result = json.dumps(describe(outcome, options, device), indent=2)
     (folder / RESULT).write_text(result + "\n")
     return outcome
+
+
+def tune_one(
+    cascade: CascadeConfig,
+    tier: TierConfig,
+    texts: Sequence[pa.Array],
+    options: TuneOptions,
+    device: str,
+    *,
+    onnx: bool = True,
+) -> TunedTier:
+    """Measures one tier with all settings, and picks the fastest that answers as fp32 does.
+
+    Args:
+      cascade: that the tier stands in.
+      tier: its settings are passed over.
+      texts: the sample, one column or two for pairs.
+      options: how to time, and how often the answers must agree.
+      device: `cpu` or `cuda`.
+      onnx: tries ONNX Runtime, too, where it is installed.
+    """
+    models, decoder = _load(tier, device, onnx=onnx), cascade.decoder(tier)
+    shorter = _shorter(tier, device)
+    tuned = candidates.tune_tier(models, texts, options, tier.batch_rows, decoder, shorter)
+    logits = in_order(tuned.logits, models["torch", "fp32"], cascade.labels)
+    return replace(tuned, logits=logits)
+
+
+def with_settings(tier: TierConfig, tuned: TunedTier) -> TierConfig:
+    """The tier as tuning would have it computed."""
+    kept = ("precision", "batch_tokens", "backend", "threads", "kept_tokens")
+    return replace(tier, **{name: getattr(tuned.best, name) for name in kept})
 
 
 def _texts(options: TuneOptions) -> list[pa.Array]:
@@ -127,11 +156,11 @@ def _texts(options: TuneOptions) -> list[pa.Array]:
     return [one_array(rows[name]) for name in columns]
 
 
-def _load(tier: TierConfig, device: str) -> Models:
+def _load(tier: TierConfig, device: str, *, onnx: bool) -> Models:
     """The tier by every backend and precision that its family and this machine allow."""
     names = [("torch", "fp32"), ("torch", "bf16")]
     if device == "cpu" and not loading.is_own(tier.source):
-        names += [("torch", "int8"), ("onnx", "fp32"), ("onnx", "int8")]
+        names += [("torch", "int8"), *([("onnx", "fp32"), ("onnx", "int8")] if onnx else [])]
     loaded: Models = {}
     for backend, precision in names:
         own = replace(_plain(tier), backend=backend)
@@ -173,11 +202,7 @@ def _outcome(
     before: CascadeConfig, measured: list[TunedTier], texts: Sequence[pa.Array]
 ) -> Outcome:
     """The cascade with the chosen settings, and how fast it is expected to be."""
-    kept = ("precision", "batch_tokens", "backend", "threads", "kept_tokens")
-    tiers = [
-        replace(tier, **{name: getattr(tuned.best, name) for name in kept})
-        for tier, tuned in zip(before.tiers, measured, strict=True)
-    ]
+    tiers = [with_settings(*each) for each in zip(before.tiers, measured, strict=True)]
     answered_by = np.ones(len(measured[0].logits), np.int64)
     if len(tiers) > 1:
         thresholds = [tier.threshold for tier in tiers if tier.threshold is not None]

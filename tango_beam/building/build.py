@@ -1,0 +1,316 @@
+"""A build from beginning to end: draw, ask, train, measure, plan, sign, report.
+
+Every step leaves what it made in `_build/`, so that a build that was cut short goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tango_beam.arrays import Float32
+from tango_beam.building import measured, parts, planning, students, teacher, unsure
+from tango_beam.building.clock import AUGMENT, LABEL, TRAIN, Clock, rows_within
+from tango_beam.building.measured import Measured
+from tango_beam.building.options import BuildOptions
+from tango_beam.building.parts import Parts, Rows
+from tango_beam.building.planning import Planned
+from tango_beam.building.teacher import Teacher
+from tango_beam.calibration.certify import Outcome, ScoredSample, Signing, sign
+from tango_beam.calibration.options import CalibrateOptions
+from tango_beam.config import Compute
+from tango_beam.errors import RefusedError
+from tango_beam.io import inputs, sample
+from tango_beam.io.planned import Input, describe_corpus
+from tango_beam.local_output import check_local_output
+from tango_beam.models.logits import logits_of
+from tango_beam.resolve import load_tier, settle
+from tango_beam.training import augmentation
+from tango_beam.training.texts import Row
+
+logger = logging.getLogger(__name__)
+
+WORK = "_build"
+REPORT, PAGE = "report.json", "report.html"
+MOST_DRAWN = 200_000
+MOST_AUGMENTED, TIMES_AUGMENTED = 90_000, 10
+SECOND_TIER = "second tier"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the steps of a build share.
+
+    Attributes:
+      options: of the build.
+      folder: the output directory.
+      compute: settled.
+      corpus: what is read.
+      clock: time left.
+    """
+
+    options: BuildOptions
+    folder: Path
+    compute: Compute
+    corpus: Input
+    clock: Clock
+
+    @property
+    def work(self) -> Path:
+        """Where steps leave what they made."""
+        return self.folder / WORK
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a build made, for the report.
+
+    Attributes:
+      rows: of the three parts.
+      teacher: the second tier.
+      planned: the chain.
+      outcome: of signing; None where no cascade pays.
+      candidates: all tiers, measured, the second tier last.
+      texts: of the rows that signed, and to which the second tier has an answer.
+    """
+
+    rows: Rows
+    teacher: Teacher
+    planned: Planned
+    outcome: Outcome | None
+    candidates: tuple[Measured, ...]
+    texts: Sequence[pa.Array]
+
+
+def run(build: Build) -> Made:
+    """Builds a cascade and writes its directory, but for the report.
+
+    Raises:
+      RefusedError: what does not fit, before the second tier is asked anything, or too few rows.
+      JobError: an endpoint that is down; the build goes on when it is started again.
+    """
+    options = build.options
+    drawn = _drawn(build)
+    columns = options.text_columns
+    known = _read(build.work / "parts.json")
+    first = [drawn.rows[name].combine_chunks()[: teacher.TUNING_ROWS] for name in columns]
+    taught = _teacher(build, first)
+    if known is None:
+        allowed = rows_within(build.clock.share(LABEL), taught.settings.whole)
+        most = min(drawn.rows.num_rows, allowed, options.teacher_rows or allowed)
+        known = asdict(parts.parts_of(most, options.goals))
+        _write(build.work / "parts.json", known)
+    rows = parts.parted(drawn, Parts(**known), columns)
+    logger.info("rows: %s", ", ".join(f"{count:,} to {name}" for name, count in known.items()))
+    choose, signing = (_asked(build, taught, part) for part in (rows.choose, rows.sign))
+    candidates = _candidates(build, taught, rows, choose, signing)
+    planned = planning.plan(
+        candidates, taught, options, _texts(rows.choose, choose), build.folder.name
+    )
+    outcome = _signed(build, rows, taught, planned) if planned.plan.pays else None
+    texts = _texts(rows.sign, signing)
+    return Made(rows, taught, planned, outcome, tuple(candidates), texts)
+
+
+def _drawn(build: Build) -> sample.Sample:
+    path = build.work / "rows.parquet"
+    drawn = parts.kept(path)
+    if drawn is None:
+        drawn = parts.draw(build.corpus, build.options.text_columns, MOST_DRAWN, build.options.seed)
+        parts.keep(drawn, path)
+    if not drawn.rows.num_rows:
+        raise RefusedError(f"--input {' '.join(build.options.input)}: expected texts, found none")
+    return drawn
+
+
+def _teacher(build: Build, texts: Sequence[pa.Array]) -> Teacher:
+    """The second tier, tuned and timed, or as an earlier run had it."""
+    logger.info("the second tier is timed on %d rows", len(texts[0]))
+    path = build.work / "tuned" / "second_tier.json"
+    loaded = teacher.load(build.options, build.compute, texts, path)
+    rate = 1 / max(1e-9, loaded.settings.whole)
+    logger.info("the second tier answers %s rows a second", f"{rate:,.3g}")
+    return loaded
+
+
+def _asked(build: Build, taught: Teacher, columns: Sequence[pa.Array]) -> Float32:
+    """What the second tier says of a part's rows, shape [rows, outputs]."""
+    return teacher.answers_of(taught, _rows(columns), build.work / "answers")
+
+
+def _rows(columns: Sequence[pa.Array]) -> list[Row]:
+    return [*zip(*(column.to_pylist() for column in columns), strict=True)]
+
+
+def _texts(columns: Sequence[pa.Array], logits: Float32) -> list[pa.Array]:
+    """The rows to which the second tier has an answer."""
+    kept = pa.array(teacher.fine(logits))
+    return [column.take(kept) for column in columns]
+
+
+def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Float32]:
+    """Distinct texts to learn from, and what the second tier says of them."""
+    picked = unsure.rows_to_learn(
+        rows.train, rows.pool, taught, build.options, build.compute, build.work
+    )
+    lessons = list(dict.fromkeys(picked))
+    if taught.pieces is not None and not taught.pair:
+        seconds = taught.settings.whole
+        allowed = _read(build.work / "augmented.json")
+        if allowed is None:
+            within = rows_within(build.clock.share(AUGMENT), seconds)
+            allowed = {"rows": min(MOST_AUGMENTED, TIMES_AUGMENTED * len(lessons), within)}
+            _write(build.work / "augmented.json", allowed)
+        if allowed["rows"]:
+            kinds = ["mask", "ngram", "join"]
+            texts = [text for (text,) in lessons]
+            made = augmentation.augment(texts, kinds, allowed["rows"], build.options.seed)
+            lessons = list(dict.fromkeys([*lessons, *((text,) for text in made)]))
+    logger.info("the second tier answers %s texts to learn from", f"{len(lessons):,}")
+    logits = teacher.answers_of(taught, lessons, build.work / "answers")
+    kept = teacher.fine(logits)
+    return [lessons[row] for row in kept], logits[kept]
+
+
+def _candidates(
+    build: Build, taught: Teacher, rows: Rows, choose: Float32, signing: Float32
+) -> list[Measured]:
+    """All students, trained and measured, and the second tier, last."""
+    lessons, logits = _lessons(build, taught, rows)
+    texts, signed = _texts(rows.choose, choose), _texts(rows.sign, signing)
+    found = []
+    for plan in students.wanted(taught, build.options):
+        folder = build.work / "students" / plan.name
+        seconds = build.clock.share(TRAIN[plan.kind])
+        tier = students.train(plan, taught, build.options, lessons, logits, folder, seconds)
+        path = build.work / "tuned" / f"{plan.name}.json"
+        settings = measured.settled(tier, taught, texts, build.options, path)
+        each = [
+            measured.outputs_of(settings, part, taught.labels, build.compute)
+            for part in (texts, signed)
+        ]
+        found.append(Measured(plan.name, settings, *each))
+        alike = (each[0].argmax(axis=1) == choose[teacher.fine(choose)].argmax(axis=1)).mean()
+        logger.info(
+            "%s: %.0f rows a second, agrees on %.1f %%; about %.0f minutes left",
+            *(plan.name, 1 / settings.seconds, 100 * alike, build.clock.left / 60),
+        )
+    last = Measured(
+        SECOND_TIER, taught.settings, choose[teacher.fine(choose)], signing[teacher.fine(signing)]
+    )
+    return [*found, last]
+
+
+def _signed(build: Build, rows: Rows, taught: Teacher, planned: Planned) -> Outcome:
+    """Signs on rows that nobody has looked at, and writes the cascade directory."""
+    options = build.options
+    fit, test = planned.logits("choose"), planned.logits("sign")
+    goals = options.goals
+    budget = None
+    if goals.has_budget:
+        first = load_tier(planned.tiers[0].settings.tier, build.compute)
+        budget = logits_of(first, *rows.budget, labels=taught.labels)
+        budget = budget[np.isfinite(budget).all(axis=1)]
+    path = tuple(chain.thresholds for chain in planned.plan.path)
+    scored = ScoredSample(fit, test, budget, rows.corpus, options.seed, path)
+    described = describe_corpus(build.corpus.files, options.text_columns, rows.corpus)
+    given = Signing(
+        _calibrating(options),
+        build.compute,
+        described,
+        len(rows.sign[0]),
+        tiers=len(planned.tiers),
+        kept=(WORK, REPORT, PAGE),
+    )
+    return sign(given, planned.cascade, scored)
+
+
+def _calibrating(options: BuildOptions) -> CalibrateOptions:
+    names = ("agreement", "max_escalation", "recall", "precision_of", "delta")
+    return CalibrateOptions(
+        input=options.input,
+        output=options.output,
+        text_column=options.text_column,
+        text_pair_column=options.text_pair_column,
+        **{name: getattr(options, name) for name in names},
+    )
+
+
+def begin(options: BuildOptions) -> Build:
+    """Checks what can be checked before any work, and opens the output directory.
+
+    Raises:
+      RefusedError: says what was expected and what was found.
+    """
+    teacher.named(options)
+    folder = Path(options.output)
+    compute = settle(options)
+    if options.answers_cache is None and options.second_tier.startswith("openai:"):
+        compute = replace(compute, answers_cache=str(folder / WORK / "answers_cache"))
+    corpus = inputs.inspect(
+        options.input,
+        options.text_columns,
+        input_format=options.input_format,
+        columns=[],
+        unknown_keys="drop",
+    )
+    _open(options, folder)
+    return Build(options, folder, compute, corpus, Clock(options.minutes))
+
+
+# What may change while a build goes on.
+_FREE = (
+    "minutes",
+    "overwrite",
+    "requests",
+    "tokens_a_minute",
+    "answers_cache",
+    "patience",
+    "output",
+)
+
+
+def _open(options: BuildOptions, folder: Path) -> None:
+    """Begins a build in an empty directory, or goes on with the one that is there."""
+    stated = {name: value for name, value in asdict(options).items() if name not in _FREE}
+    stated = json.loads(json.dumps(stated))
+    path = folder / WORK / "options.json"
+    begun = _read(path)
+    if begun is None or options.overwrite:
+        check_local_output(
+            options.output,
+            kind="build",
+            overwrite=options.overwrite or None,
+            foreign=lambda names: [] if WORK in names else names,
+        )
+        if folder.is_dir():
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, stated)
+        return
+    differs = [name for name in stated if stated[name] != begun.get(name)]
+    if differs:
+        name = differs[0]
+        raise RefusedError(
+            f"--{name}: expected {begun.get(name)}, with which the build in {folder} was begun, "
+            f"found {stated[name]}; --overwrite begins anew"
+        )
+    logger.info("goes on with the build in %s", folder)
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _write(path: Path, value: dict) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.rename(path)

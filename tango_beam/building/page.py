@@ -1,0 +1,261 @@
+"""The page that a build leaves: one HTML file, no network, light and dark, phone and desktop."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+
+from tango_beam.building import curve
+from tango_beam.building.result import Built, TierShare
+from tango_beam.guarantees.certificate import Guarantee
+from tango_beam.terminal import duration
+
+# Rows of corpora that people have, and machines that they may use.
+CORPORA = (1_000_000, 100_000_000, 10_000_000_000)
+MACHINES = (1, 10, 100)
+MOST_CLASSES = 100
+_COLOURS = ("var(--accent)", "#7aa95c", "#c9a227", "var(--other)")
+
+
+def render(built: Built) -> str:
+    """The page."""
+    source = resources.files("tango_beam.building").joinpath("page.html")
+    return Template(source.read_text(encoding="utf-8")).substitute(
+        title=escape(f"Cascade {built.name}"),
+        subtitle=escape(
+            f"Built {built.made} out of {built.corpus:,} rows of {', '.join(built.input)}."
+        ),
+        promise=_promise(built),
+        facts=_facts(built),
+        chain=_chain(built.tiers),
+        curve=_curve(built),
+        classes=_classes(built),
+        projection=_projection(built),
+        disagreements=_disagreements(built),
+        commands=_commands(built),
+        method=_method(built),
+    )
+
+
+def _promise(built: Built) -> str:
+    if not built.signed:
+        return (
+            f'<p class="promise no"><b>No cascade pays here.</b> {escape(_sentence(built.why))} '
+            "What was written is the second tier alone, with its fastest settings.</p>"
+        )
+    each = "".join(f'<p class="promise">{escape(sentence(one))}</p>' for one in built.signed)
+    about = "It is about the corpus that the rows were drawn from, and about this cascade alone."
+    return f'{each}<p class="note">{about}</p>'
+
+
+def sentence(one: Guarantee) -> str:
+    """A promise in words."""
+    kinds = {
+        "agreement": "the cascade gives the second tier's answer to at least {value} of all rows",
+        "recall": "of the rows that the second tier calls {label}, the cascade calls at least "
+        "{value} so",
+        "precision": "of the rows that the cascade calls {label}, the second tier calls at least "
+        "{value} so",
+        "escalation": "at most {value} of all rows go on to the second tier",
+    }
+    what = kinds.get(one.goal, one.goal + " of at least {value}")
+    what = what.format(value=f"{one.value:.4g}", label=one.label)
+    return (
+        f"With probability {1 - one.delta:.4g}, {what}: {one.errors:,} of {one.rows:,} rows that "
+        f"nobody had looked at count against it ({one.method} test)."
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _facts(built: Built) -> str:
+    cascade, alone = built.seconds
+    shown = [
+        (f"{built.speedup:.1f} x", "as fast as the second tier alone"),
+        (f"{built.escalated:.1%}", "of the rows reach the second tier"),
+        (f"{built.agreement:.2%}", "of the signed rows get its answer"),
+        (f"{1 / cascade:,.0f} / {1 / alone:,.0f}", "rows a second, cascade / second tier"),
+    ]
+    return (
+        '<div class="facts">'
+        + "".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in shown)
+        + "</div>"
+    )
+
+
+def _chain(tiers: Sequence[TierShare]) -> str:
+    head = ("tier", "threshold", "answers", "ms a row", "of the cost", "model")
+    rows = [
+        (
+            f"{number}. {tier.name}",
+            "" if tier.threshold is None else f"{tier.threshold:.4f}",
+            f"{tier.answers:.1%}",
+            f"{1000 * tier.seconds:.3g}",
+            f"{tier.share_of_cost:.0%}",
+            tier.model,
+        )
+        for number, tier in enumerate(tiers, start=1)
+    ]
+    bars = (
+        _bar("rows", [tier.answers for tier in tiers])
+        + _bar("cost", [tier.share_of_cost for tier in tiers])
+        + '<p class="note">Above: which tier answers. Below: where the time goes.</p>'
+    )
+    return bars + _table(head, rows, text=(5,))
+
+
+def _bar(name: str, shares: Sequence[float]) -> str:
+    colours = _COLOURS[-len(shares) :] if len(shares) > 1 else _COLOURS[-1:]
+    parts = "".join(
+        f'<i style="width:{100 * share:.2f}%;background:{colour}"></i>'
+        for share, colour in zip(shares, colours, strict=True)
+    )
+    said = ", ".join(f"{share:.1%}" for share in shares)
+    return f'<div class="bar" role="img" aria-label="{name}: {said}">{parts}</div>'
+
+
+def _curve(built: Built) -> str:
+    note = (
+        "Measured on the rows that chose the chain: what other goals would cost, and no promise. "
+        "The dot is the chosen chain; the line, the cheapest chain for each agreement."
+    )
+    head = ("chain", "agreement", "reach the second tier", "speedup")
+    rows = [
+        (" → ".join(one.tiers), f"{one.agreement:.2%}", f"{one.escalated:.1%}", _times(one.speedup))
+        for one in built.offers[:8]
+    ]
+    drawn = curve.svg(built.front, built.offers[:1])
+    return f'{drawn}<p class="note">{note}</p>{_table(head, rows)}'
+
+
+def _times(speedup: float) -> str:
+    return f"{speedup:.2f} x"
+
+
+def _classes(built: Built) -> str:
+    if not built.classes:
+        return ""
+    head = ("class", "rows", "agreement", "95 % interval", "answered before the second tier")
+    rows = [
+        (
+            one.label,
+            f"{one.rows:,}",
+            f"{one.agreement:.2%}",
+            f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+            f"{one.accepted / max(1, one.rows):.1%}",
+        )
+        for one in sorted(built.classes, key=lambda one: one.agreement)[:MOST_CLASSES]
+    ]
+    note = "Rows that signed, by the class that the second tier gives; the weakest first."
+    return f'<h2>By class</h2><p class="note">{note}</p>{_table(head, rows)}'
+
+
+def _projection(built: Built) -> str:
+    price = built.asked.price_a_row
+    head = ["rows", "machines", "cascade", "second tier alone"]
+    head += ["calls", "calls without it"] if built.asked.calls else []
+    head += ["money", "money without it"] if price is not None else []
+    rows = []
+    for corpus in CORPORA:
+        for machines in MACHINES:
+            row = [f"{corpus:,}", f"{machines}"]
+            row += [duration(corpus * one / machines) for one in built.seconds]
+            if built.asked.calls:
+                row += [f"{corpus * built.escalated:,.0f}", f"{corpus:,}"]
+            if price is not None:
+                row += [f"{corpus * share * price:,.2f}" for share in (built.escalated, 1.0)]
+            rows.append(row)
+    note = (
+        "Machines like the one that built it, each with a worker; scoring alone, without reading "
+        "and writing. "
+        + (
+            "Calls are shared: more machines ask no faster than the endpoint answers."
+            * bool(built.asked.calls)
+        )
+    )
+    return _table(head, rows) + f'<p class="note">{note}</p>'
+
+
+def _disagreements(built: Built) -> str:
+    if not built.disagreements:
+        return ""
+    names = [name for name, _, _ in built.disagreements[0].said]
+    head = ("text", *names, "answered by")
+    rows = []
+    for one in built.disagreements:
+        said = [f"{answer} ({sure:.2f})" for _, answer, sure in one.said]
+        rows.append((" ⏐ ".join(one.texts), *said, names[one.answered_by - 1]))
+    note = (
+        "Signed rows on which the tiers differ: first those that the cascade answers otherwise "
+        "than the second tier. Judge for yourself who is right."
+    )
+    table = _table(head, rows, text=(0,))
+    return f'<h2>Where the tiers disagree</h2><p class="note">{note}</p>{table}'
+
+
+def _commands(built: Built) -> str:
+    given = " ".join(f"--input {shlex.quote(pattern)}" for pattern in built.input)
+    name = shlex.quote(built.output)
+    lines = [f"python -m pipelines.classify {given} --cascade {name} --output out"]
+    if built.signed:
+        lines += [
+            "# the same, and the second tier checks 2,000 answers that it was spared:",
+            f"python -m pipelines.classify {given} --cascade {name} --output out --audit_rows 2000",
+            "# another promise of the same chain, on rows of its own:",
+            f"python -m pipelines.calibrate {given} --cascade {name} --agreement 0.98 "
+            "--output another",
+        ]
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+
+
+def _method(built: Built) -> str:
+    parts = ", ".join(f"{count:,} to {name}" for name, count in built.parts.items())
+    lines = [
+        f"{_sentence(built.why)}" if built.signed else "",
+        f"Rows were drawn at random, and no row has two uses: {parts}. The second tier answered "
+        f"all of them ({1000 * built.asked.seconds:.3g} ms a row), and its answers are the "
+        "only labels. The promise was tested on the rows to sign, once, when the chain was fixed.",
+    ]
+    if built.asked.calls:
+        lines.append(
+            f"The endpoint was asked {built.asked.calls:,} times in this run: "
+            f"{built.asked.tokens_in:,} tokens of prompts, {built.asked.tokens_out:,} of answers."
+        )
+    steady = built.steadiness
+    if steady is not None and steady.rows:
+        lines.append(
+            f"Asked twice, the second tier gave the same answer to {steady.same:,} of "
+            f"{steady.rows:,} rows (at least {steady.bound:.1%} of all, at the promise's level). "
+            "The promise is about the answers that it gave once: against a second asking, the "
+            "cascade may differ on so many rows more as the second tier differs from itself."
+        )
+        lines.append(
+            "Nobody can know from outside whether the model behind a name was changed since. "
+            "--audit_rows is the way to notice: it asks again, while the job runs."
+        )
+    lines.append(f"{built.minutes:.1f} minutes on {_machine(built)}.")
+    command = f"<pre>{escape(built.command)}</pre>"
+    return "".join(f"<p>{escape(line)}</p>" for line in lines if line) + command
+
+
+def _machine(built: Built) -> str:
+    facts = built.machine
+    return f"{facts.get('processor')}, {facts.get('cores')} cores, {facts.get('precision')}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = ()) -> str:
+    """A table that scrolls where the screen is narrow; columns in `text` may wrap."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}{' class=text' if place in text else ''}>{escape(cell)}</{tag}>"
+            for place, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{cells(head, "th")}</tr>{body}</table></div>'

@@ -1,0 +1,268 @@
+"""Trains candidate students on what the teacher said of rows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tango_beam.arrays import Float32
+from tango_beam.building import clock
+from tango_beam.building.options import BuildOptions
+from tango_beam.building.teacher import USUAL_PIECES, Teacher
+from tango_beam.config import TierConfig
+from tango_beam.errors import RefusedError
+from tango_beam.io.labelled import LabelledTexts
+from tango_beam.models import encoder_layers
+from tango_beam.models.transformer import Transformer
+from tango_beam.training import distill, finetune, inputs, resume, students, texts
+from tango_beam.training.distill_options import DistillOptions
+from tango_beam.training.finetune_options import FinetuneOptions
+from tango_beam.training.objectives import PROBLEM_TYPES
+
+logger = logging.getLogger(__name__)
+
+# In a student's folder: its training is done.
+TRAINED = "_trained"
+_TRIAL_ROWS = (128, 1024)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A candidate student.
+
+    Attributes:
+      name: its folder's.
+      kind: in `clock.TRAIN`.
+      student: as `distill --student` names it; not looked at where an encoder is fine-tuned.
+      shape: options of `distill`.
+      steps_of: rows that its training sees in all, about, with enough of them.
+    """
+
+    name: str
+    kind: str
+    student: Literal["pieces", "static", "tinybert"]
+    shape: dict[str, Any]
+    steps_of: int
+
+
+_BILSTM = {"embedding_size": 64, "hidden_size": 96, "pooling": "max"}
+PLANS = (
+    Plan("static", "static", "static", {}, 1_500_000),
+    Plan("bilstm", "bilstm", "pieces", _BILSTM, 900_000),
+    Plan("tinybert_4x312", "tinybert", "tinybert", {}, 150_000),
+    Plan(
+        "tinybert_2x256",
+        "tinybert",
+        "tinybert",
+        {"layers": 2, "hidden_size": 256, "feed_forward_size": 1024},
+        200_000,
+    ),
+)
+
+
+def wanted(teacher: Teacher, options: BuildOptions) -> list[Plan]:
+    """The students worth a training: a small BERT wants a teacher several times its size."""
+    chosen = [plan for plan in PLANS if plan.kind in options.students]
+    if not _is_large(teacher):
+        chosen = [plan for plan in chosen if plan.kind != "tinybert"]
+    if options.encoder:
+        chosen.append(Plan("encoder", "encoder", "tinybert", {}, 60_000))
+    return chosen
+
+
+def _is_large(teacher: Teacher) -> bool:
+    """Whether a teacher is an encoder that a small BERT can look into, of twelve layers or more."""
+    network = getattr(getattr(teacher.model, "encoder", None), "network", None)
+    if teacher.pieces is None:
+        return False
+    model = network or inputs.load_teacher(teacher.pieces, teacher.max_length).network
+    return encoder_layers.known(model) and model.config.num_hidden_layers >= 12
+
+
+def starting_from(teacher: Teacher, options: BuildOptions) -> Transformer:
+    """The network whose word pieces and embeddings students start from, with the task's labels."""
+    if teacher.pieces is not None:
+        return inputs.load_teacher(teacher.pieces, teacher.max_length)
+    source = options.encoder or str(USUAL_PIECES)
+    with inputs.naming("--encoder", source):
+        return _with_a_head(source, teacher, options, "")
+
+
+def _with_a_head(
+    source: str, teacher: Teacher, options: BuildOptions, output: str, **more: Any
+) -> Transformer:
+    made = _finetuning(source, teacher, options, output, **more)
+    nothing = np.zeros(0, np.int64)
+    none = texts.columns([("",)])[0][:0]
+    return finetune.start(
+        made, LabelledTexts(none, None, nothing, teacher.labels, teacher.task.kind)
+    )
+
+
+def _finetuning(
+    source: str, teacher: Teacher, options: BuildOptions, output: str, **more: Any
+) -> FinetuneOptions:
+    return FinetuneOptions(
+        train="",
+        output=output,
+        encoder=source,
+        resume=True,
+        max_length=teacher.max_length,
+        text_pair_column=options.text_pair_column,
+        seed=options.seed,
+        **more,
+    )
+
+
+def distilling(
+    plan: Plan, teacher: Teacher, options: BuildOptions, folder: Path, **more: Any
+) -> DistillOptions:
+    """Options of a candidate's training."""
+    given = DistillOptions(
+        teacher=teacher.pieces or "",
+        train="",
+        output=str(folder),
+        resume=True,
+        student=plan.student,
+        max_length=teacher.max_length,
+        text_pair_column=options.text_pair_column,
+        seed=options.seed,
+        **plan.shape,
+    )
+    return replace(students.settled(given), **more)
+
+
+def train(
+    plan: Plan,
+    teacher: Teacher,
+    options: BuildOptions,
+    rows: Sequence[texts.Row],
+    logits: Float32,
+    folder: Path,
+    seconds: float,
+) -> TierConfig:
+    """Trains a candidate for about so long, and saves it; one that is there already is kept.
+
+    Args:
+      plan: which.
+      teacher: whose logits it learns.
+      options: of the build.
+      rows: texts, or pairs of them.
+      logits: what the teacher said of them, float32, shape [rows, outputs].
+      folder: where it goes.
+      seconds: that the training may take.
+
+    Raises:
+      RefusedError: a shape that does not fit the teacher.
+    """
+    done = folder / TRAINED
+    if not done.is_file():
+        run = _fine_tuned if plan.kind == "encoder" else _distilled
+        started = time.monotonic()
+        run(plan, teacher, options, [*rows], logits, folder, seconds)
+        done.write_text(f"{time.monotonic() - started:.0f} seconds\n")
+        resume.clear(folder)
+    shared = plan.student in ("pieces", "static") and teacher.pieces is not None
+    return TierConfig(
+        str(folder.resolve()),
+        max_length=teacher.tier.max_length,
+        tokenizer=teacher.pieces if shared else None,
+        batch_rows=16_384 if plan.student in ("pieces", "static") else 8192,
+    )
+
+
+def _seconds_an_epoch(learn: Callable[[int], object], rows: int) -> float:
+    """Seconds that a pass over rows takes, told by passes over a few of them.
+
+    What a pass takes whatever its rows are, such as making the student, is left out.
+    """
+    counts = [min(rows, count) for count in _TRIAL_ROWS]
+    seconds = []
+    for count in (counts[0], *counts):  # the first warms up
+        started = time.perf_counter()
+        learn(count)
+        seconds.append(time.perf_counter() - started)
+    more = max(1, counts[1] - counts[0])
+    return max(1e-6, seconds[2] - seconds[1]) / more * rows
+
+
+def _distilled(
+    plan: Plan,
+    teacher: Teacher,
+    options: BuildOptions,
+    rows: list[texts.Row],
+    logits: Float32,
+    folder: Path,
+    seconds: float,
+) -> None:
+    base = starting_from(teacher, options)
+    logits = logits[:, [teacher.labels.index(label) for label in base.labels]]
+    made = distilling(plan, teacher, options, folder)
+    # No wider, and no deeper, than what it starts from.
+    widest = min(base.network.get_input_embeddings().weight.shape)
+    width = "hidden_size" if plan.kind == "tinybert" else "embedding_size"
+    made = replace(made, **{width: min(getattr(made, width), widest)})
+
+    def fresh(how: DistillOptions) -> students.Student:
+        return students.make(how, base, PROBLEM_TYPES[teacher.task.kind], rows)
+
+    trial = replace(made, epochs=1, output=str(folder) + "_trial", resume=False)
+
+    def learn(count: int) -> None:
+        distill.distill(fresh(trial), rows[:count], logits[:count], trial, lambda student: {})
+
+    an_epoch = _seconds_an_epoch(learn, len(rows))
+    epochs = clock.epochs_within(seconds, an_epoch, len(rows), plan.steps_of)
+    logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{len(rows):,}")
+    how = replace(made, epochs=epochs)
+    student = fresh(how)
+    distill.distill(student, rows, logits, how, lambda student: {})
+    distill.save(student, folder, how, shared=False)
+
+
+def _fine_tuned(
+    plan: Plan,
+    teacher: Teacher,
+    options: BuildOptions,
+    rows: list[texts.Row],
+    logits: Float32,
+    folder: Path,
+    seconds: float,
+) -> None:
+    assert options.encoder is not None
+    source = options.encoder
+    with inputs.naming("--encoder", source):
+        made = _finetuning(source, teacher, options, str(folder), average=0.99)
+        trial = replace(made, epochs=1, output=str(folder) + "_trial", resume=False)
+
+        def learn(count: int) -> None:
+            _learn(_with_a_head(source, teacher, options, ""), rows[:count], logits[:count], trial)
+
+        an_epoch = _seconds_an_epoch(learn, len(rows))
+        epochs = clock.epochs_within(seconds, an_epoch, len(rows), plan.steps_of)
+        logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{len(rows):,}")
+        model = _with_a_head(source, teacher, options, str(folder))
+        _learn(model, rows, logits, replace(made, epochs=epochs))
+        model.save(folder)
+
+
+def _learn(
+    model: Transformer, rows: list[texts.Row], logits: Float32, options: FinetuneOptions
+) -> None:
+    from torch.nn import functional
+
+    finetune.fine_tune(model, rows, logits, functional.mse_loss, options, lambda current: {})
+
+
+def refuse_encoder(options: BuildOptions, teacher: Teacher) -> None:
+    """Raises RefusedError for an encoder that is the teacher itself."""
+    if options.encoder and options.encoder == options.second_tier:
+        raise RefusedError(
+            f"--encoder {options.encoder}: expected a smaller one than --second_tier, found it"
+        )
