@@ -65,6 +65,9 @@ class Endpoint:
                 f"{self.name}: expected a prompt whose braces close, or are doubled where they are "
                 f"meant, found: {error}"
             ) from error
+        for _, field, form, conversion in parsed:
+            if form or conversion:
+                self._refuse(f"{{{field}}} as it is, found it with a form of its own")
         return {field for _, field, _, _ in parsed if field is not None}
 
     @property
@@ -104,3 +107,9 @@ class Limits:
     tries: int = 10
     timeout: float = 120.0
     patience: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "tries", "timeout", "patience", "tokens_a_minute"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RefusedError(f"{name} of an endpoint: expected more than 0, found {value}")

@@ -17,6 +17,7 @@ from tango_beam.models.texts import RowsFailedError, TextModel, Texts, log_proba
 from tango_beam.progress import board
 
 KEYS = ("TANGO_BEAM_API_KEY", "OPENAI_API_KEY")
+_AHEAD = 1 + 1e-6
 
 
 class EndpointModel(TextModel):
@@ -52,7 +53,11 @@ class EndpointModel(TextModel):
         columns = [chosen.texts, *([] if chosen.pairs is None else [chosen.pairs])]
         asked = zip(*(column.to_pylist() for column in columns), strict=True)
         replies = self._client.ask([*asked])
-        taken = np.array([(r.calls, r.tokens_in, r.tokens_out) for r in replies], np.int64)
+        # What was known before, or is shared with an equal row, costs nothing now.
+        taken = np.array(
+            [(r.calls, r.tokens_in, r.tokens_out) if not r.cached else (0, 0, 0) for r in replies],
+            np.int64,
+        )
         if tokens.taken is not None and len(rows):
             tokens.taken[rows] += taken
             board.asked(*taken.sum(axis=0).tolist())
@@ -66,6 +71,10 @@ class EndpointModel(TextModel):
                 errors[place] = reply.error or "expected an answer, found none"
             else:
                 outputs[place] = reply.probabilities
+                if reply.label is not None:
+                    # What was said is the answer, also where spellings of another label add up.
+                    said = self.labels.index(reply.label)
+                    outputs[place, said] = max(outputs[place, said], outputs[place].max() * _AHEAD)
         outputs = log_probabilities(outputs)
         if errors:
             raise RowsFailedError(outputs, errors)
@@ -76,8 +85,7 @@ def load(endpoint: Endpoint, compute: Compute) -> EndpointModel:
     """The tier of an endpoint; its key comes from `TANGO_BEAM_API_KEY` or `OPENAI_API_KEY`.
 
     Raises:
-      RefusedError: a cache of answers that cannot be opened.
-      ImportError: httpx is missing.
+      RefusedError: a cache of answers that cannot be opened, or httpx is missing.
     """
     cache = AnswersCache(compute.answers_cache) if compute.answers_cache else None
     key = next(filter(None, map(os.environ.get, KEYS)), None)
