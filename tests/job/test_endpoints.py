@@ -76,7 +76,8 @@ def test_rows_that_the_first_tier_answers_are_not_asked_about(server, arguments,
 def test_what_fails_is_tried_again_and_a_row_without_an_answer_is_dead(server, arguments, tmp_path):
     ways = ("busy", "error", "cut", "nonsense", "words", "no_json")
     server.behaviour.shares = dict.fromkeys(ways, 0.1)
-    code = classify.main(arguments(server.url, "--max_dead_fraction", "0.3"))
+    hasty = ("--requests", "64", "--patience", "12")  # waits are a share of the patience
+    code = classify.main(arguments(server.url, "--max_dead_fraction", "0.3", *hasty))
     rows, letters, manifest = jobs.read_output(tmp_path / "out")
     assert code == command_line.DONE
     assert all(row["prediction"] == right(row) for row in rows)
