@@ -100,12 +100,18 @@ def run(build: Build) -> Made:
     drawn = _drawn(build)
     columns = options.text_columns
     known = _read(build.work / "parts.json")
-    first = [drawn.rows[name].combine_chunks()[: teacher.TUNING_ROWS] for name in columns]
-    taught = _teacher(build, first)
+    there = drawn.rows.num_rows
+    if options.goals.has_budget:
+        there -= min(parts.BUDGET_ROWS, there // 5)
+    most = min(there, options.teacher_rows or there)
+    largest = parts.parts_of(most, options.goals)
+    # It is timed on rows to learn from: nobody looks at those that sign.
+    start = largest.sign + largest.choose
+    some = [drawn.rows[name].combine_chunks()[start:][: teacher.TUNING_ROWS] for name in columns]
+    taught = _teacher(build, some)
     if known is None:
         allowed = rows_within(build.clock.share(LABEL), taught.settings.whole)
-        most = min(drawn.rows.num_rows, allowed, options.teacher_rows or allowed)
-        known = asdict(parts.parts_of(most, options.goals))
+        known = asdict(parts.parts_of(min(most, allowed), options.goals))
         _write(build.work / "parts.json", known)
     rows = parts.parted(drawn, Parts(**known), columns)
     logger.info("rows: %s", ", ".join(f"{count:,} to {name}" for name, count in known.items()))

@@ -78,11 +78,10 @@ def wanted(teacher: Teacher, options: BuildOptions) -> list[Plan]:
 
 def _is_large(teacher: Teacher) -> bool:
     """Whether a teacher is an encoder that a small BERT can look into, of twelve layers or more."""
-    network = getattr(getattr(teacher.model, "encoder", None), "network", None)
     if teacher.pieces is None:
         return False
-    model = network or inputs.load_teacher(teacher.pieces, teacher.max_length).network
-    return encoder_layers.known(model) and model.config.num_hidden_layers >= 12
+    network = inputs.load_teacher(teacher.pieces, teacher.max_length).network
+    return encoder_layers.known(network) and len(encoder_layers.layers(network)) >= 12
 
 
 def starting_from(teacher: Teacher, options: BuildOptions) -> Transformer:
