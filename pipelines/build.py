@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     ours = parser().parse_args(goals_apart(arguments))
     options = command_line.options_of(BuildOptions, ours)
     command_line.quiet(ours.verbose)
-    for name in ("building", "training.teacher_logits", "training.progress", "models.logits"):
-        command_line.talk(f"tango_beam.{name}")
+    for name in ("building", "training", "models.logits"):
+        command_line.talk(f"tango_beam.{name}", but=["tango_beam.training.loop"])
     from tango_beam import terminal
     from tango_beam.building import build, report, tables
 

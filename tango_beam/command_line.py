@@ -230,10 +230,16 @@ def options_of(kind: type[T], ours: argparse.Namespace) -> T:
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
-def talk(name: str) -> None:
-    """Lets one of our own loggers through: long work says how far it is, on standard error."""
+def talk(name: str, but: Sequence[str] = ()) -> None:
+    """Lets one of our own loggers through: long work says how far it is, on standard error.
+
+    Args:
+      name: of the logger.
+      but: loggers below it that stay silent.
+    """
     logger = logging.getLogger(name)
     handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name not in but)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

@@ -84,7 +84,7 @@ class Gate:
         self._until = max(self._until, now + seconds)
         if seconds > LONG_WAIT and now - self._logged > LOG_EVERY:
             self._logged = now
-            logger.info("%s answers %d: asked again in %.0f s", self._name, status, self.left)
+            logger.warning("%s answers %d: asked again in %.0f s", self._name, status, self.left)
 
     async def passed(self) -> None:
         """Waits until it is open."""

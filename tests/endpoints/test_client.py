@@ -122,7 +122,7 @@ def test_few_tasks_for_many_rows(server):
 def test_what_a_server_does_not_take_is_left_out_from_then_on(
     server, caplog, refuses, left, names_it
 ):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "tango_beam")
     server.behaviour.refuses, server.behaviour.names_it = refuses, names_it
     with client(server, requests=4) as asking:
         assert are_right(asking.ask(rows(20)), rows(20))

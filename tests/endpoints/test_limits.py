@@ -64,7 +64,7 @@ def test_the_gate_opens_when_the_longest_wait_is_over():
 
 
 def test_long_waits_are_told_of_once_in_a_while(caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "tango_beam")
     gate = Gate("openai:http://here")
     for _ in range(50):
         gate.hold(3, 429)

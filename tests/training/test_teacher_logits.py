@@ -46,7 +46,7 @@ def test_a_teacher_that_was_stopped_goes_on_and_labels_no_text_twice(tmp_path, m
     monkeypatch.setattr(teacher_logits, "_CHARACTERS", 200)
     tiny.transformer(tmp_path / "teacher", initializer_range=0.5)
     model, rows = tiny.load(tmp_path / "teacher"), texts(60)
-    kept = TeacherLogits(tmp_path / "kept", str(tmp_path / "teacher"), "8 fp32")
+    kept = TeacherLogits.of_checkpoint(tmp_path / "kept", str(tmp_path / "teacher"), "8 fp32")
     first = Counted(model, stop=3)
     with pytest.raises(KeyboardInterrupt):
         kept.of(first, rows)
@@ -66,7 +66,9 @@ def test_other_weights_readings_and_pairs_are_kept_apart(tmp_path):
     pairs = [("good", "bad film"), ("good bad", "film"), ("good bad film", "")]
     for name, reading, asked in [("a", "8", 3), ("a", "8", 0), ("b", "8", 3), ("a", "9", 3)]:
         model = Counted(tiny.load(tmp_path / name))
-        found = TeacherLogits(tmp_path / "kept", str(tmp_path / name), reading).of(model, pairs)
+        found = TeacherLogits.of_checkpoint(tmp_path / "kept", str(tmp_path / name), reading).of(
+            model, pairs
+        )
         assert model.texts == asked
         assert np.allclose(found, logits_of(model.model, *columns(pairs)), atol=1e-5)
 
