@@ -124,7 +124,9 @@ class Negotiation:
 
     def _settle(self, features: Features) -> None:
         self.features = features
-        logger.warning("%s: refused a request with more; asked from now on with %s", self._name, self)
+        logger.warning(
+            "%s: refused a request with more; asked from now on with %s", self._name, self
+        )
 
     def __str__(self) -> str:
         return str(self.features)
