@@ -140,7 +140,7 @@ def _times(speedup: float) -> str:
 def _classes(built: Built) -> str:
     if not built.classes:
         return ""
-    head = ("class", "rows", "agreement", "95 % interval", "answered before the second tier")
+    head = ("class", "rows", "agreement", "95 % interval", "spared")
     rows = [
         (
             one.label,
@@ -151,7 +151,10 @@ def _classes(built: Built) -> str:
         )
         for one in sorted(built.classes, key=lambda one: one.agreement)[:MOST_CLASSES]
     ]
-    note = "Rows that signed, by the class that the second tier gives; the weakest first."
+    note = (
+        "Rows that signed, by the class that the second tier gives; the weakest first. Spared: "
+        "answered before the second tier."
+    )
     return f'<h2>By class</h2><p class="note">{note}</p>{_table(head, rows)}'
 
 
