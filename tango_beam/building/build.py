@@ -148,11 +148,7 @@ def _teacher(build: Build, texts: Sequence[pa.Array]) -> Teacher:
 
 def _asked(build: Build, taught: Teacher, columns: Sequence[pa.Array]) -> Float32:
     """What the second tier says of a part's rows, shape [rows, outputs]."""
-    return teacher.answers_of(taught, _rows(columns), build.work / "answers")
-
-
-def _rows(columns: Sequence[pa.Array]) -> list[Row]:
-    return [*zip(*(column.to_pylist() for column in columns), strict=True)]
+    return teacher.answers_of(taught, parts.rows_of(columns), build.work / "answers")
 
 
 def _texts(columns: Sequence[pa.Array], logits: Float32) -> list[pa.Array]:

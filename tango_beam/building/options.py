@@ -49,6 +49,10 @@ class BuildOptions(GoalOptions, EndpointOptions, AnswerOptions, InputOptions):
         refuse_outside(self, 2, "tiers")
         refuse_outside(self, 0, "minutes", above=True)
         refuse_outside(self, 0, "seed")
+        if self.encoder == self.second_tier:
+            raise RefusedError(
+                f"--encoder {self.encoder}: expected a smaller one than --second_tier, found it"
+            )
         unknown = [name for name in self.students if name not in STUDENTS]
         if unknown or not self.students:
             raise RefusedError(

@@ -15,6 +15,7 @@ from tango_beam.errors import RefusedError
 from tango_beam.guarantees import bounds
 from tango_beam.io import sample
 from tango_beam.io.planned import Input
+from tango_beam.training.texts import Row
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,11 @@ def parted(drawn: sample.Sample, parts: Parts, columns: Sequence[str]) -> Rows:
         corpus=drawn.corpus,
         drawn=drawn.drawn,
     )
+
+
+def rows_of(columns: Sequence[pa.Array]) -> list[Row]:
+    """Columns of texts as a text, or two, a row."""
+    return [*zip(*(column.to_pylist() for column in columns), strict=True)]
 
 
 def keep(drawn: sample.Sample, path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from tango_beam import machine
 from tango_beam.arrays import Int64
-from tango_beam.building import page, teacher
-from tango_beam.building.build import PAGE, REPORT, Build, Made
+from tango_beam.building import page, parts, teacher
+from tango_beam.building.build import PAGE, REPORT, WORK, Build, Made
 from tango_beam.building.measured import Measured
 from tango_beam.building.result import (
     Asked,
@@ -23,6 +23,7 @@ from tango_beam.building.result import (
     Steadiness,
     TierShare,
 )
+from tango_beam.calibration import attempts
 from tango_beam.cascade_directory import CASCADE_FILE, link_checkpoints, save_cascade
 from tango_beam.config import CascadeConfig
 from tango_beam.guarantees import bounds
@@ -60,6 +61,7 @@ def write(build: Build, made: Made, command: str) -> Built:
 def _write_alone(build: Build, made: Made) -> None:
     """A cascade directory of the second tier alone, with its fastest settings."""
     alone = made.teacher.alone(build.folder.name)
+    attempts.clear(build.folder, (WORK, attempts.ATTEMPTS))
     save_cascade(link_checkpoints(alone, build.folder), build.folder)
     logger.info("%s: the second tier alone", build.folder / CASCADE_FILE)
 
@@ -178,9 +180,7 @@ def _steadiness(build: Build, made: Made) -> Steadiness | None:
     if path.is_file():
         return Steadiness.from_json(json.loads(path.read_text()))
     texts = [column[:TWICE] for column in made.rows.sign]
-    first = teacher.answers_of(
-        made.teacher, [*zip(*(c.to_pylist() for c in texts), strict=True)], build.work / "answers"
-    )
+    first = teacher.answers_of(made.teacher, parts.rows_of(texts), build.work / "answers")
     again = loading.load(made.teacher.tier, replace(build.compute, answers_cache=None))
     second = logits_of(again, *texts, labels=made.teacher.labels)
     both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)

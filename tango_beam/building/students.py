@@ -16,7 +16,6 @@ from tango_beam.building import clock
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.teacher import USUAL_PIECES, Teacher
 from tango_beam.config import TierConfig
-from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import encoder_layers
 from tango_beam.models.transformer import Transformer
@@ -69,7 +68,7 @@ PLANS = (
 def wanted(teacher: Teacher, options: BuildOptions) -> list[Plan]:
     """The students worth a training: a small BERT wants a teacher several times its size."""
     chosen = [plan for plan in PLANS if plan.kind in options.students]
-    if not _is_large(teacher):
+    if any(plan.kind == "tinybert" for plan in chosen) and not _is_large(teacher):
         chosen = [plan for plan in chosen if plan.kind != "tinybert"]
     if options.encoder:
         chosen.append(Plan("encoder", "encoder", "tinybert", {}, 60_000))
@@ -176,19 +175,21 @@ def train(
     )
 
 
-def _seconds_an_epoch(learn: Callable[[int], object], rows: int) -> float:
-    """Seconds that a pass over rows takes, told by passes over a few of them.
+def _epochs(plan: Plan, learn: Callable[[int], object], rows: int, seconds: float) -> int:
+    """Passes over rows that a training makes in a time, told by passes over a few of them.
 
     What a pass takes whatever its rows are, such as making the student, is left out.
     """
     counts = [min(rows, count) for count in _TRIAL_ROWS]
-    seconds = []
+    spent = []
     for count in (counts[0], *counts):  # the first warms up
         started = time.perf_counter()
         learn(count)
-        seconds.append(time.perf_counter() - started)
-    more = max(1, counts[1] - counts[0])
-    return max(1e-6, seconds[2] - seconds[1]) / more * rows
+        spent.append(time.perf_counter() - started)
+    a_row = max(1e-9, spent[2] - spent[1]) / max(1, counts[1] - counts[0])
+    epochs = clock.epochs_within(seconds, a_row * rows, rows, plan.steps_of)
+    logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{rows:,}")
+    return epochs
 
 
 def _distilled(
@@ -216,10 +217,7 @@ def _distilled(
     def learn(count: int) -> None:
         distill.distill(fresh(trial), rows[:count], logits[:count], trial, lambda student: {})
 
-    an_epoch = _seconds_an_epoch(learn, len(rows))
-    epochs = clock.epochs_within(seconds, an_epoch, len(rows), plan.steps_of)
-    logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{len(rows):,}")
-    how = replace(made, epochs=epochs)
+    how = replace(made, epochs=_epochs(plan, learn, len(rows), seconds))
     student = fresh(how)
     distill.distill(student, rows, logits, how, lambda student: {})
     distill.save(student, folder, how, shared=False)
@@ -243,9 +241,7 @@ def _fine_tuned(
         def learn(count: int) -> None:
             _learn(_with_a_head(source, teacher, options, ""), rows[:count], logits[:count], trial)
 
-        an_epoch = _seconds_an_epoch(learn, len(rows))
-        epochs = clock.epochs_within(seconds, an_epoch, len(rows), plan.steps_of)
-        logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{len(rows):,}")
+        epochs = _epochs(plan, learn, len(rows), seconds)
         model = _with_a_head(source, teacher, options, str(folder))
         _learn(model, rows, logits, replace(made, epochs=epochs))
         model.save(folder)
@@ -257,11 +253,3 @@ def _learn(
     from torch.nn import functional
 
     finetune.fine_tune(model, rows, logits, functional.mse_loss, options, lambda current: {})
-
-
-def refuse_encoder(options: BuildOptions, teacher: Teacher) -> None:
-    """Raises RefusedError for an encoder that is the teacher itself."""
-    if options.encoder and options.encoder == options.second_tier:
-        raise RefusedError(
-            f"--encoder {options.encoder}: expected a smaller one than --second_tier, found it"
-        )

@@ -17,10 +17,12 @@ import pyarrow as pa
 from tango_beam.arrays import Float32, Int64
 from tango_beam.building import clock, students, teacher
 from tango_beam.building.options import BuildOptions
+from tango_beam.building.parts import rows_of
 from tango_beam.building.teacher import Teacher
 from tango_beam.config import CascadeConfig, Compute
 from tango_beam.models.logits import logits_of
 from tango_beam.resolve import load_tier
+from tango_beam.training import texts
 from tango_beam.training.texts import Row
 
 logger = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ def rows_to_learn(
       compute: where the first student computes.
       work: where its weights and the choice are kept.
     """
-    rows, extra = _rows(train), _rows(pool)[:MOST_POOL]
+    rows, extra = rows_of(train), rows_of([column[:MOST_POOL] for column in pool])
     half = len(rows) // 2
     if len(rows) < FEWEST or len(extra) < half:
         return rows
@@ -81,10 +83,6 @@ def rows_to_learn(
     picked = np.array(json.loads(known.read_text()), np.int64)
     candidates = rows[half:] + extra
     return rows[:half] + [candidates[row] for row in picked]
-
-
-def _rows(columns: Sequence[pa.Array]) -> list[Row]:
-    return [*zip(*(column.to_pylist() for column in columns), strict=True)]
 
 
 def _picked(
@@ -103,9 +101,8 @@ def _picked(
         _SCOUT, taught, options, lessons, logits[kept], work / "scout", seconds / 3
     )
     model = load_tier(tier, compute)
-    columns = [pa.array(side, pa.string()) for side in zip(*candidates, strict=True)]
     labels = taught.labels if len(taught.labels) > 1 else None
-    outputs = logits_of(model, *columns, labels=labels)
+    outputs = logits_of(model, *texts.columns(candidates), labels=labels)
     cascade = CascadeConfig((tier,), taught.labels, task=taught.task)
     sure = cascade.decoder(tier).confidences(outputs)
     return least_sure(sure, count, UNSURE, options.seed)

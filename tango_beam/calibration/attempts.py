@@ -65,7 +65,12 @@ def write(
     (folder / ATTEMPTS).write_text(json.dumps(attempts, indent=2) + "\n")
     if not certificate.attempts[-1].met:
         return
-    for path in folder.iterdir():
-        if path.name not in (ATTEMPTS, *kept):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    clear(folder, (ATTEMPTS, *kept))
     save_cascade(replace(link_checkpoints(cascade, folder), certificate=certificate), folder)
+
+
+def clear(folder: Path, kept: Collection[str]) -> None:
+    """Removes what an earlier run wrote into an output directory, but for some names."""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
