@@ -18,6 +18,7 @@ import torch
 from pipelines import classify
 from tango_beam.models import thread_pool
 from tests import jobs, tiny
+from tests.browser import browse, probe  # noqa: F401 (fixtures)
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile(

@@ -79,6 +79,13 @@ def test_no_row_has_two_uses(built):
     assert certificate.corpus.rows == ROWS
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_its_page_opens_in_a_browser(built, probe, width):
+    found = probe(built / "report.html", "--window-size=1400,3000", width=width)
+    assert found["page"] <= width == found["width"]
+    assert found["figures"]["drawing"]["drawn"] > 5
+
+
 def test_it_goes_on_where_it_was_and_does_not_train_again(built, corpus, teacher):
     before = {path: path.stat().st_mtime_ns for path in (built / WORK).rglob("*.safetensors")}
     goal = ("--agreement", "0.85", "--delta", "0.001")
