@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,22 +109,24 @@ class ScoredRows:
             columns[record_columns.HELD_ANSWER] = held
         return pa.RecordBatch.from_pydict({**columns, **self._costs(keep)})
 
-    def audited(self, chosen: Int64, lost: pa.RecordBatch) -> pa.RecordBatch | None:
+    def audited(self, chosen: Int64, lost: pa.RecordBatch, taken: Int64) -> pa.RecordBatch | None:
         """Checked rows with the answer that they came with; what this tier says is hidden.
 
         Args:
           chosen: which rows, int64.
           lost: checked rows on which this tier failed: they keep their answer, unchecked.
+          taken: what these took of an endpoint (see `Failures.taken`), shape [rows, 3].
         """
         if not len(chosen) and not lost.num_rows:
             return None
         keep = pa.array(chosen)
         rows, answer = self.rows.take(keep), self._answer(keep)
-        checked = _audited(rows, answer, self.role)
-        if not lost.num_rows:
-            checked = [record_columns.append(part, self._costs(keep)) for part in checked]
         nobody = {name: pa.nulls(lost.num_rows, answer[name].type) for name in answer}
-        return batching.join([*checked, *_audited(lost, nobody, self.role)])
+        parts = [
+            *((part, self._costs(keep)) for part in _audited(rows, answer, self.role)),
+            *((part, self._paid(taken)) for part in _audited(lost, nobody, self.role)),
+        ]
+        return batching.join([record_columns.append(*part) for part in parts])
 
     def _answer(self, keep: pa.Array) -> dict[str, pa.Array]:
         """What this tier says of some rows, by the names of the output's columns."""
@@ -155,6 +157,17 @@ class ScoredRows:
         if self.cost is None:
             return {}
         return {f"{record_columns.COST}{self.role.number}": self.cost.take(keep)}
+
+    def _paid(self, taken: Int64) -> dict[str, pa.Array]:
+        """What rows without an answer were paid for, in the costs' form; null of all else."""
+        if self.cost is None:
+            return {}
+        paid = dict(zip(record_columns.TAKEN, taken.T.copy(), strict=True))
+        nothing = [None] * len(taken)
+        kinds = [*self.cost.type]
+        columns = [pa.array(paid.get(kind.name, nothing), kind.type) for kind in kinds]
+        cost = pa.StructArray.from_arrays(columns, fields=kinds)
+        return {f"{record_columns.COST}{self.role.number}": cost}
 
 
 @dataclass
@@ -190,16 +203,21 @@ class Failures:
         """What was paid for rows without an answer, too."""
         if not self.taken or not rows or not role.columns.costs:
             return {}
-        nothing = [0] * len(record_columns.TAKEN)
-        taken = zip(*(self.taken.get(row, nothing) for row in rows), strict=True)
-        columns = [pa.array(column, pa.int64()) for column in taken]
+        columns = [pa.array(column) for column in self._taken_of(rows).T.copy()]
         cost = pa.StructArray.from_arrays(columns, [*record_columns.TAKEN])
         return {f"{record_columns.COST}{role.number}": cost}
 
-    def with_answer(self) -> pa.RecordBatch:
-        """Rows that carry the answer of an earlier tier."""
+    def _taken_of(self, rows: Iterable[int]) -> Int64:
+        """Calls and tokens of some rows, int64, shape [rows, 3]."""
+        kinds = len(record_columns.TAKEN)
+        taken = [self.taken.get(row, [0] * kinds) for row in rows]
+        return np.array(taken, np.int64).reshape(-1, kinds)
+
+    def with_answer(self) -> tuple[pa.RecordBatch, Int64]:
+        """Rows that carry the answer of an earlier tier, and what they took all the same."""
         rows = np.intersect1d(list(self.errors), np.flatnonzero(audit.is_held(self.batch)))
-        return self.batch.take(pa.array(rows.astype(np.int64)))
+        rows = rows.astype(np.int64)
+        return self.batch.take(pa.array(rows)), self._taken_of(rows.tolist())
 
 
 def _audited(

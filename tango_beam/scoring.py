@@ -93,7 +93,7 @@ def _parted(scored: ScoredRows, vocabulary: str, failures: Failures) -> Routed:
         simple=scored.simple(np.flatnonzero(~escalate & ~held)),
         complex=scored.complex(np.flatnonzero(escalate), vocabulary, drawn),
         failed=failures.without_answer(role),
-        audited=scored.audited(np.flatnonzero(held & ~escalate), failures.with_answer()),
+        audited=scored.audited(np.flatnonzero(held & ~escalate), *failures.with_answer()),
     )
 
 

@@ -143,6 +143,7 @@ class Endpoint:
         return {
             "calls": self.calls,
             "violations": self.violations,
+            "under_way": self.under_way,
             "most_at_once": self.most_at_once,
             "tokens": self.tokens,
             "ways": dict(self.ways),

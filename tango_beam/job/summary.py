@@ -157,7 +157,8 @@ def describe_audit(audit: Audit) -> str:
     """The verdict of an audit with the figures behind it."""
     low, high = audit.interval
     goal = "" if audit.goal is None else f", certified at most {1 - audit.goal:.2%}"
+    failed = f"; the last tier failed on {audit.failed:,} more" if audit.failed else ""
     return (
         f"{audit.verdict}: {audit.disagreements:,} of {audit.checked:,} checked answers "
-        f"disagree, {low:.2%} to {high:.2%} of all rows{goal}"
+        f"disagree, {low:.2%} to {high:.2%} of all rows{goal}{failed}"
     )

@@ -187,10 +187,11 @@ def _audit(
         return None
     checked = sum(receipt.audit.rows for receipt in counted)
     disagreements = sum(receipt.audit.disagreements for receipt in counted)
+    failed = sum(receipt.audit.failed for receipt in counted)
     answered = rows.accepted + rows.escalated
     # A last tier with exits is checked on its own rows too: the whole of it may say otherwise.
     exits = cascade.tiers and cascade.tiers[-1].get("exit_thresholds")
     drawn_from = answered if exits else rows.accepted
     goal = cascade.certificate.agreement
     verdict = audit_verdict.conclude(checked, disagreements, drawn_from, answered, goal)
-    return Audit(**vars(verdict), rate=rate, files=_within(files, AUDIT))
+    return Audit(**vars(verdict), rate=rate, failed=failed, files=_within(files, AUDIT))

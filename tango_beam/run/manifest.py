@@ -39,9 +39,13 @@ class DeadLetters(JsonRecord):
 
 @dataclass(frozen=True)
 class Audit(AuditVerdict):
-    """What an audit found: the share of rows that was drawn, and the files in `_audit/`."""
+    """What an audit found: the share of rows that was drawn, and the files in `_audit/`.
+
+    Rows on which the last tier `failed` keep their answer, unchecked.
+    """
 
     rate: float = 0.0
+    failed: int = 0
     files: tuple[StoredFile, ...] = ()
 
 

@@ -73,10 +73,11 @@ def add_costs(sums: dict[str, TierCost], costs: dict[str, TierCost]) -> None:
 
 @dataclass(frozen=True)
 class Checked(JsonRecord):
-    """Rows of an audit that the last tier answered, and disagreements among them."""
+    """Rows of an audit that the last tier answered, disagreements among them, and failures."""
 
     rows: int = 0
     disagreements: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ class _Write(beam.DoFn):
         pending.checked = Checked(
             pending.checked.rows + answered,
             pending.checked.disagreements + answered - agrees.true_count,
+            pending.checked.failed + agrees.null_count,
         )
 
     def _let_go(self) -> Iterator[str]:

@@ -93,6 +93,24 @@ def test_what_fails_is_tried_again_and_a_row_without_an_answer_is_dead(server, a
     )
 
 
+def test_an_audit_counts_what_it_paid_and_the_rows_on_which_the_endpoint_fails(
+    server, arguments, tmp_path
+):
+    server.behaviour.shares = {"nonsense": 0.4}
+    given = arguments(server.url, "--audit_rate", "0.5")
+    given[given.index("--threshold") + 1] = "0"
+    assert classify.main(given) == command_line.DONE
+    rows, letters, manifest = jobs.read_output(tmp_path / "out")
+    assert len(rows) == 400 and not letters
+    audit, audited = manifest["audit"], manifest["rows"]["audited"]
+    assert audited == audit["checked"] + audit["failed"]
+    twice = [text for text, calls in server.stats()["by_text"].items() if calls == 2]
+    assert 0 < audit["failed"] < len(twice)
+    asked, stats = manifest["asked"]["tier 2"], server.stats()
+    assert asked["calls"] == stats["calls"] == audited + len(twice)
+    assert asked["tokens_in"] + asked["tokens_out"] == stats["tokens"]
+
+
 def test_a_dead_server_ends_in_one_line_and_the_run_goes_on_later(arguments, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with endpoint_server.Server(labels=tiny.LABELS) as server:
