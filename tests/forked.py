@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from pipelines import build as building
 from pipelines import classify as command
 from tango_beam import command_line
 from tango_beam.io import lines
@@ -97,8 +98,17 @@ def classify(arguments, **environment) -> Forked:
     return Forked(_classify, list(arguments), environment=environment)
 
 
+def build(arguments, **environment) -> Forked:
+    """`python -m pipelines.build` with these arguments."""
+    return Forked(_build, list(arguments), environment=environment)
+
+
 def _classify(arguments):
     command_line.run_main(lambda: command.main(arguments))
+
+
+def _build(arguments):
+    command_line.run_main(lambda: building.main(arguments))
 
 
 def measured(arguments, line_bytes=None):

@@ -6,8 +6,10 @@ up. After every kill, what the output directory holds says which checkpoints had
 committed: their work is done again.
 """
 
+import contextlib
 import gzip
 import json
+import os
 import shutil
 import signal
 import time
@@ -73,12 +75,15 @@ def write_inputs(folder: Path, line: Callable[[int], bytes], rows: int) -> int:
     return 4 * rows
 
 
-def ended(arguments: list[str], is_time: Callable[[], bool]) -> int | None:
-    """The exit code of a run that ends by itself; None when it was killed because it was time."""
-    run = forked.classify(arguments)  # kept: what it says goes to files that end with it
+def ended(run: forked.Forked, is_time: Callable[[], bool]) -> int | None:
+    """The exit code of a run that ends by itself; None when it was killed because it was time.
+
+    With it is killed all that it started.
+    """
     while run.process.is_alive() and not is_time():
         time.sleep(0.01)
-    run.process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.process.pid, signal.SIGKILL)
     run.process.join()
     return None if run.process.exitcode == -signal.SIGKILL else run.process.exitcode
 
@@ -128,7 +133,7 @@ def one_run(
     ]
     redone: list[int] = []
     lost_commits, before = 0, set()
-    while (status := ended(arguments, when(len(redone)))) is None:
+    while (status := ended(forked.classify(arguments), when(len(redone)))) is None:
         committed, again = begun(output)
         lost_commits += len(before - committed)
         before = committed
