@@ -28,7 +28,7 @@ from tango_beam.cascade_directory import load_cascade
 CORPORA = {
     "banking77": ("train", "--epochs 12 --learning_rate 3e-4 --max_length 64"),
     "agnews": ("train_10k", "--epochs 3 --max_length 128"),
-    "newsgroups": ("train", "--epochs 4 --max_length 256"),
+    "newsgroups": ("train", "--epochs 3 --learning_rate 1e-4 --max_length 256"),
     "imdb": ("train", "--epochs 1 --learning_rate 4e-5 --max_length 512"),
 }
 TEACH, CORPUS = 0.4, 0.9

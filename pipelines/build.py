@@ -23,6 +23,11 @@ of them in front of it, and signs a promise on rows that nobody has looked at. N
       --second_tier openai:http://localhost:8000/v1 --model qwen3 --prompt prompt.txt \\
       --labels spam,ham
 
+The second tier gives one of several labels, several labels, a score, or a span of a context:
+
+  python -m pipelines.build --input 'questions/*.parquet' --output mine --agreement 0.9 \\
+      --second_tier my/reader --text_column question --text_pair_column context
+
 A build that was killed goes on when it is started again, and asks about no row twice.
 """
 EPILOG = f"""\

@@ -187,9 +187,9 @@ def test_it_says_how_to_have_the_faster_workers(processes, said):
 def test_as_many_rows_are_timed_as_take_long_enough(bert):
     model = tiny.load(bert)
     tokens = model.tokenize(pa.array(["good", "a bad film", "dull"] * 10))
-    assert len(candidates._timed_rows(model, tokens, 0.0, 8192)) == 64  # the sample's thirty, again
-    assert len(candidates._timed_rows(model, tokens, 1e9, 200)) == 200
-    part = candidates._timed_rows(model, tokens, 1e9, 65)
+    assert len(candidates.timed_rows(model, tokens, 0.0, 8192)) == 64  # the sample's thirty, again
+    assert len(candidates.timed_rows(model, tokens, 1e9, 200)) == 200
+    part = candidates.timed_rows(model, tokens, 1e9, 65)
     assert np.array_equal(part.lengths[30:60], tokens.lengths)
 
 

@@ -12,16 +12,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
+from tango_beam.answers.task import SPAN
 from tango_beam.arrays import Float32
-from tango_beam.building import measured, parts, planning, students, teacher, unsure
-from tango_beam.building.clock import AUGMENT, LABEL, TRAIN, Clock, rows_within
+from tango_beam.building import in_turns, measured, parts, planning, students, teacher, unsure
+from tango_beam.building.clock import (
+    AUGMENT,
+    LABEL,
+    TRAIN,
+    Clock,
+    rows_within,
+    timed_seconds,
+)
 from tango_beam.building.measured import Measured
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.parts import Parts, Rows
+from tango_beam.building.passes import Plan
 from tango_beam.building.planning import Planned
+from tango_beam.building.students import Said
 from tango_beam.building.teacher import Teacher
 from tango_beam.calibration.certify import Outcome, ScoredSample, Signing, sign
 from tango_beam.calibration.options import CalibrateOptions
@@ -78,7 +87,6 @@ class Made:
       planned: the chain.
       outcome: of signing; None where no cascade pays.
       candidates: all tiers, measured, the second tier last.
-      texts: of the rows that signed, and to which the second tier has an answer.
     """
 
     rows: Rows
@@ -86,7 +94,6 @@ class Made:
     planned: Planned
     outcome: Outcome | None
     candidates: tuple[Measured, ...]
-    texts: Sequence[pa.Array]
 
 
 def run(build: Build) -> Made:
@@ -109,20 +116,17 @@ def run(build: Build) -> Made:
     start = largest.sign + largest.choose
     some = [drawn.rows[name].combine_chunks()[start:][: teacher.TUNING_ROWS] for name in columns]
     taught = _teacher(build, some)
+    plans = students.wanted(taught, options)
     if known is None:
         allowed = rows_within(build.clock.share(LABEL), taught.settings.whole)
         known = asdict(parts.parts_of(min(most, allowed), options.goals))
         _write(build.work / "parts.json", known)
     rows = parts.parted(drawn, Parts(**known), columns)
     logger.info("rows: %s", ", ".join(f"{count:,} to {name}" for name, count in known.items()))
-    choose, signing = (_asked(build, taught, part) for part in (rows.choose, rows.sign))
-    candidates = _candidates(build, taught, rows, choose, signing)
-    planned = planning.plan(
-        candidates, taught, options, _texts(rows.choose, choose), build.folder.name
-    )
+    candidates, texts = _candidates(build, taught, rows, plans)
+    planned = planning.plan(candidates, taught, options, texts, build.folder.name)
     outcome = _signed(build, rows, taught, planned) if planned.plan.pays else None
-    texts = _texts(rows.sign, signing)
-    return Made(rows, taught, planned, outcome, tuple(candidates), texts)
+    return Made(rows, taught, planned, outcome, candidates)
 
 
 def _drawn(build: Build) -> sample.Sample:
@@ -151,14 +155,12 @@ def _asked(build: Build, taught: Teacher, columns: Sequence[pa.Array]) -> Float3
     return teacher.answers_of(taught, parts.rows_of(columns), build.work / "answers")
 
 
-def _texts(columns: Sequence[pa.Array], logits: Float32) -> list[pa.Array]:
-    """The rows to which the second tier has an answer."""
-    kept = pa.array(teacher.fine(logits))
-    return [column.take(kept) for column in columns]
-
-
-def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Float32]:
+def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Said]:
     """Distinct texts to learn from, and what the second tier says of them."""
+    if taught.task.kind == SPAN:
+        lessons = list(dict.fromkeys(parts.rows_of(rows.train)))
+        logger.info("the second tier reads %s contexts to learn from", f"{len(lessons):,}")
+        return lessons, teacher.edges_of(taught, lessons, build.work / "answers")
     picked = unsure.rows_to_learn(
         rows.train, rows.pool, taught, build.options, build.compute, build.work
     )
@@ -177,37 +179,44 @@ def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Floa
             lessons = list(dict.fromkeys([*lessons, *((text,) for text in made)]))
     logger.info("the second tier answers %s texts to learn from", f"{len(lessons):,}")
     logits = teacher.answers_of(taught, lessons, build.work / "answers")
-    kept = teacher.fine(logits)
+    kept = taught.fine(logits)
     return [lessons[row] for row in kept], logits[kept]
 
 
 def _candidates(
-    build: Build, taught: Teacher, rows: Rows, choose: Float32, signing: Float32
-) -> list[Measured]:
-    """All students, trained and measured, and the second tier, last."""
-    lessons, logits = _lessons(build, taught, rows)
-    texts, signed = _texts(rows.choose, choose), _texts(rows.sign, signing)
+    build: Build, taught: Teacher, rows: Rows, plans: Sequence[Plan]
+) -> tuple[tuple[Measured, ...], dict[str, list[pa.Array]]]:
+    """All students, trained and measured, and the second tier, last; and texts of their rows."""
+    drawn = {"choose": rows.choose, "sign": rows.sign}
+    outputs = {name: _asked(build, taught, part) for name, part in drawn.items()}
+    last = Measured(SECOND_TIER, taught.settings, **outputs)
+    (last,), texts = measured.answered([last], drawn, taught)
+    lessons, said = _lessons(build, taught, rows)
     found = []
-    for plan in students.wanted(taught, build.options):
+    for plan in plans:
         folder = build.work / "students" / plan.name
         seconds = build.clock.share(TRAIN[plan.kind])
-        tier = students.train(plan, taught, build.options, lessons, logits, folder, seconds)
+        tier = students.train(plan, taught, build.options, lessons, said, folder, seconds)
         path = build.work / "tuned" / f"{plan.name}.json"
-        settings = measured.settled(tier, taught, texts, build.options, path)
-        each = [
-            measured.outputs_of(settings, part, taught.labels, build.compute)
-            for part in (texts, signed)
-        ]
-        found.append(Measured(plan.name, settings, *each))
-        alike = (each[0].argmax(axis=1) == choose[teacher.fine(choose)].argmax(axis=1)).mean()
+        settings = measured.settled(tier, taught, texts["choose"], build.options, path)
+        each = {
+            name: measured.outputs_of(settings, part, taught.labels, build.compute)
+            for name, part in texts.items()
+        }
+        found.append(Measured(plan.name, settings, **each))
+        alike = planning.agreement(found[-1], last, taught, texts["choose"])
         logger.info(
             "%s: %.0f rows a second, agrees on %.1f %%; about %.0f minutes left",
             *(plan.name, 1 / settings.seconds, 100 * alike, build.clock.left / 60),
         )
-    last = Measured(
-        SECOND_TIER, taught.settings, choose[teacher.fine(choose)], signing[teacher.fine(signing)]
+    timed = in_turns.timed(
+        [*found, last],
+        texts["choose"],
+        build.compute,
+        timed_seconds(build.options.minutes),
+        build.work / "tuned" / "in_turns.json",
     )
-    return [*found, last]
+    return measured.answered(timed, texts, taught)
 
 
 def _signed(build: Build, rows: Rows, taught: Teacher, planned: Planned) -> Outcome:
@@ -219,7 +228,7 @@ def _signed(build: Build, rows: Rows, taught: Teacher, planned: Planned) -> Outc
     if goals.has_budget:
         first = load_tier(planned.tiers[0].settings.tier, build.compute)
         budget = logits_of(first, *rows.budget, labels=taught.labels)
-        budget = budget[np.isfinite(budget).all(axis=1)]
+        budget = budget[taught.fine(budget)]
     path = tuple(chain.thresholds for chain in planned.plan.path)
     scored = ScoredSample(fit, test, budget, rows.corpus, options.seed, path)
     described = describe_corpus(build.corpus.files, options.text_columns, rows.corpus)
@@ -251,7 +260,8 @@ def begin(options: BuildOptions) -> Build:
     Raises:
       RefusedError: says what was expected and what was found.
     """
-    teacher.named(options)
+    _, task, _ = teacher.named(options)
+    students.refuse_kinds(options, task.kind)
     folder = Path(options.output)
     compute = settle(options)
     if options.answers_cache is None and options.second_tier.startswith("openai:"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 # Shares of the whole time: what the second tier says of drawn rows, and of augmented ones; the
 # students' training, by kind; measuring. The rest is for planning, signing, and what goes wrong.
 LABEL, AUGMENT, MEASURE = 0.30, 0.12, 0.12
-TRAIN = {"static": 0.06, "bilstm": 0.16, "tinybert": 0.18, "encoder": 0.2}
+TRAIN = {"static": 0.06, "bilstm": 0.16, "tinybert": 0.18, "layers": 0.18, "encoder": 0.2}
 
 
 def timed_seconds(minutes: float) -> float:

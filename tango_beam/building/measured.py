@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tango_beam.answers.task import SPAN
 from tango_beam.arrays import Float32, Float64
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.settings import Settings
@@ -63,7 +65,9 @@ def settled(
         (replace(tier, threshold=0.5), teacher.tier), teacher.labels, task=teacher.task
     )
     tuned = tuned_on(cascade, tier, texts, options)
-    shares = loading.vocabulary(tier) == loading.vocabulary(teacher.tier)
+    # Windows are cut anew by every tier.
+    shares = teacher.task.kind != SPAN
+    shares = shares and loading.vocabulary(tier) == loading.vocabulary(teacher.tier)
     made = Settings(
         with_settings(tier, tuned), tuned.seconds, 0.0 if shares else tuned.seconds_tokenizing
     )
@@ -77,6 +81,31 @@ def outputs_of(
     """Raw outputs of a tier, columns in the cascade's order."""
     model = load_tier(settings.tier, compute)
     return logits_of(model, *texts, labels=labels if len(labels) > 1 else None)
+
+
+def answered(
+    candidates: Sequence[Measured], texts: Mapping[str, Sequence[pa.Array]], teacher: Teacher
+) -> tuple[tuple[Measured, ...], dict[str, list[pa.Array]]]:
+    """The rows to which every candidate has an answer: a run counts the others as dead.
+
+    Args:
+      candidates: that have answered the same rows.
+      texts: of the rows that `choose` and that `sign`.
+      teacher: says what an answer is.
+    """
+    kept = {
+        part: reduce(np.intersect1d, (teacher.fine(getattr(one, part)) for one in candidates))
+        for part in texts
+    }
+    fine = tuple(
+        replace(one, **{part: getattr(one, part)[rows] for part, rows in kept.items()})
+        for one in candidates
+    )
+    taken = {
+        part: [column.take(pa.array(kept[part])) for column in columns]
+        for part, columns in texts.items()
+    }
+    return fine, taken
 
 
 def costs(settings: Settings, texts: Sequence[pa.Array]) -> Float64:

@@ -10,7 +10,9 @@ from tango_beam.command_line import option
 from tango_beam.errors import RefusedError
 from tango_beam.options import AnswerOptions, EndpointOptions, InputOptions, refuse_outside
 
-STUDENTS = ("static", "bilstm", "tinybert")
+# Of a second tier that answers with spans, and of any other.
+OF_SPANS = ("layers",)
+STUDENTS = ("static", "bilstm", "tinybert", *OF_SPANS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,11 @@ class BuildOptions(GoalOptions, EndpointOptions, AnswerOptions, InputOptions):
         metavar="PATH-or-hub-id",
     )
     students: tuple[str, ...] = option(
-        f"kinds to train, out of {', '.join(STUDENTS)}", STUDENTS, metavar="A,B", separator=","
+        f"kinds to train, out of {', '.join(STUDENTS)}; layers, some of the second tier's own, are "
+        "the kind for spans, the others are for labels and scores",
+        STUDENTS,
+        metavar="A,B",
+        separator=",",
     )
     tiers: int = option("of a chain at most, the second tier counted", 4)
     minutes: float = option("that the build may take, about", 60.0)

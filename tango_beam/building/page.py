@@ -203,6 +203,9 @@ def _disagreements(built: Built) -> str:
 
 def _commands(built: Built) -> str:
     given = " ".join(f"--input {shlex.quote(pattern)}" for pattern in built.input)
+    options = ("text_column", "text_pair_column")
+    for option, column in zip(options, built.columns, strict=False):
+        given += f" --{option} {shlex.quote(column)}" if column != "text" else ""
     name = shlex.quote(built.output)
     lines = [f"python -m pipelines.classify {given} --cascade {name} --output out"]
     if built.signed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,15 +32,17 @@ class Planned:
       plan: see `guarantees.plans.Plan`.
       cascade: its tiers, the second tier last.
       tiers: the chain's, as they were measured, the second tier last.
+      texts: of the rows that `choose` and that `sign`, a column, or two for pairs.
     """
 
     plan: Plan
     cascade: CascadeConfig
     tiers: tuple[Measured, ...]
+    texts: Mapping[str, Sequence[pa.Array]]
 
     def logits(self, part: str) -> TierLogits:
         """What the chain's tiers say of the rows that `choose` or `sign`."""
-        return _logits(self.tiers, part)
+        return _logits(self.tiers, part, self.texts[part])
 
 
 def cascade_of(
@@ -58,7 +60,7 @@ def plan(
     measured: Sequence[Measured],
     teacher: Teacher,
     options: BuildOptions,
-    texts: Sequence[pa.Array],
+    texts: Mapping[str, Sequence[pa.Array]],
     name: str,
 ) -> Planned:
     """Chooses the cheapest chain that keeps the goals on the rows that choose.
@@ -67,12 +69,12 @@ def plan(
       measured: candidates, the second tier last.
       teacher: the second tier.
       options: say the goals.
-      texts: of the rows that choose.
+      texts: of the rows that `choose` and that `sign`.
       name: of the cascade.
     """
     goals = options.goals
     whole = cascade_of(measured, teacher, goals, name)
-    rows = _logits(measured, "choose")
+    rows = _logits(measured, "choose", texts["choose"])
     fitted = kinds.fitted(whole, rows)
     answers = rows.answers(fitted)
     right = [answer == answers.last for answer in answers.answers]
@@ -81,7 +83,8 @@ def plan(
     confidences = (*answers.confidences, np.ones(len(rows), np.float32))
     each = zip(measured, confidences, right, strict=True)
     *students, last = (
-        Candidate(one.name, sure, same, costs(one.settings, texts)) for one, sure, same in each
+        Candidate(one.name, sure, same, costs(one.settings, texts["choose"]))
+        for one, sure, same in each
     )
     called = answers.called[-1] if goals.label is not None else None
     wanted = _wanted(goals, options, len(measured[-1].sign), called)
@@ -92,14 +95,31 @@ def plan(
     if tiers[-1] is not measured[-1]:
         # The second tier stays in the chain, to be held against, even where no row needs it.
         tiers.append(measured[-1])
-    return Planned(found, cascade_of(tiers, teacher, goals, name), tuple(tiers))
+    return Planned(found, cascade_of(tiers, teacher, goals, name), tuple(tiers), texts)
 
 
-def _logits(measured: Sequence[Measured], part: str) -> TierLogits:
+def _logits(measured: Sequence[Measured], part: str, texts: Sequence[pa.Array]) -> TierLogits:
     return TierLogits(
         tuple(getattr(one, part) for one in measured),
         tuple(one.settings.whole for one in measured),
+        contexts=texts[1] if len(texts) > 1 else None,
     )
+
+
+def agreement(
+    student: Measured, last: Measured, teacher: Teacher, texts: Sequence[pa.Array]
+) -> float:
+    """Share of the rows that choose to which a student gives the second tier's answer, alone.
+
+    Args:
+      student: measured.
+      last: the second tier.
+      teacher: the same.
+      texts: of the rows.
+    """
+    cascade = cascade_of((student, last), teacher, Goals(agreement=0.5), student.name)
+    answers = _logits((student, last), "choose", texts).answers(cascade)
+    return float(np.mean(answers.answers[0] == answers.last))
 
 
 def _wanted(

@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 
 from tango_beam import machine
+from tango_beam.answers import Answers
 from tango_beam.arrays import Int64
 from tango_beam.building import page, parts, teacher
 from tango_beam.building.build import PAGE, REPORT, WORK, Build, Made
@@ -79,7 +81,7 @@ def _built(build: Build, made: Made, command: str) -> Built:
         float((answered >= number).mean()) * one.settings.whole
         for number, one in enumerate(tiers, start=1)
     )
-    if tiers[0] is not made.candidates[-1]:
+    if any(not one.settings.tokenizing for one in tiers[:-1]):
         seconds += last.tokenizing  # students share the second tier's tokens, and the first pays
     return Built(
         name=build.folder.name,
@@ -105,6 +107,7 @@ def _built(build: Build, made: Made, command: str) -> Built:
         steadiness=_steadiness(build, made),
         minutes=build.clock.spent / 60,
         machine=machine.facts("cpu", build.compute.precision).to_json(),
+        columns=options.text_columns,
     )
 
 
@@ -181,7 +184,9 @@ def _steadiness(build: Build, made: Made) -> Steadiness | None:
         return Steadiness.from_json(json.loads(path.read_text()))
     texts = [column[:TWICE] for column in made.rows.sign]
     first = teacher.answers_of(made.teacher, parts.rows_of(texts), build.work / "answers")
-    again = loading.load(made.teacher.tier, replace(build.compute, answers_cache=None))
+    # A cache of its own: a build that is killed here does not ask for the third time.
+    second_answers = replace(build.compute, answers_cache=str(build.work / "second_answers"))
+    again = loading.load(made.teacher.tier, second_answers)
     second = logits_of(again, *texts, labels=made.teacher.labels)
     both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     same = int((first.argmax(axis=1) == second.argmax(axis=1))[both].sum())
@@ -194,20 +199,20 @@ def _steadiness(build: Build, made: Made) -> Steadiness | None:
 
 def _disagreements(made: Made, cascade: CascadeConfig, answered: Int64) -> tuple[Disagreement, ...]:
     """Rows on which tiers differ: first those that the cascade answers otherwise."""
-    logits = made.planned.logits("sign").logits
+    logits, texts = made.planned.logits("sign"), made.planned.texts["sign"]
     each = [
-        cascade.decoder(tier)(outputs, cascade.labels)
-        for tier, outputs in zip(cascade.tiers, logits, strict=True)
+        cascade.decoder(tier)(outputs, cascade.labels, logits.contexts)
+        for tier, outputs in zip(cascade.tiers, logits.logits, strict=True)
     ]
     names = [one.name for one in made.planned.tiers]
     said = [[*map(str, one.predictions.to_pylist())] for one in each]
-    differ = np.array([len({*answers}) > 1 for answers in zip(*said, strict=True)])
-    last = np.array(said[-1], object)
-    given = np.stack([np.array(one, object) for one in said])[answered - 1, np.arange(len(last))]
-    order = [*np.flatnonzero(given != last), *np.flatnonzero(differ & (given == last))]
+    codes = np.stack(logits.answers(cascade).answers)
+    differ = (codes != codes[-1]).any(axis=0)
+    wrong = codes[answered - 1, np.arange(len(logits))] != codes[-1]
+    order = [*np.flatnonzero(wrong), *np.flatnonzero(differ & ~wrong)]
     return tuple(
         Disagreement(
-            tuple(column[int(row)].as_py()[:_TEXT] for column in made.texts),
+            _shown(texts, int(row), each[-1]),
             tuple(
                 (name, answers[row], float(one.confidences[row]))
                 for name, answers, one in zip(names, said, each, strict=True)
@@ -216,3 +221,13 @@ def _disagreements(made: Made, cascade: CascadeConfig, answered: Int64) -> tuple
         )
         for row in order[:SHOWN]
     )
+
+
+def _shown(texts: Sequence[pa.Array], row: int, answers: Answers) -> tuple[str, ...]:
+    """A row's texts as the page shows them, cut; a long context around the answer in it."""
+    *before, last = (column[row].as_py() for column in texts)
+    place, start = answers.more.get("answer_start"), 0
+    if place is not None:
+        start = max(0, min(place[row].as_py() - _TEXT // 2, len(last) - _TEXT))
+    cut = "… " * (start > 0) + last[start : start + _TEXT]
+    return (*(text[:_TEXT] for text in before), cut)

@@ -80,7 +80,7 @@ class Disagreement(JsonRecord):
     """A row on which the cascade and the second tier differ, or would without a threshold.
 
     Attributes:
-      texts: one, or two; cut.
+      texts: one, or two; cut, a context around the second tier's answer.
       said: each tier's answer and how sure it is, first tier first.
       answered_by: number of the tier whose answer the cascade gives.
     """
@@ -132,6 +132,7 @@ class Built(JsonRecord):
       steadiness: of a second tier that may not be deterministic; None for a checkpoint.
       minutes: that the build took, those of earlier runs not counted.
       machine: what it ran on.
+      columns: of the texts, one, or two for pairs.
     """
 
     name: str
@@ -157,3 +158,4 @@ class Built(JsonRecord):
     steadiness: Steadiness | None
     minutes: float
     machine: dict[str, Any]
+    columns: tuple[str, ...] = ("text",)

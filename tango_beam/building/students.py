@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from tango_beam.answers.task import SPAN
 from tango_beam.arrays import Float32
-from tango_beam.building import clock
-from tango_beam.building.options import BuildOptions
+from tango_beam.building import span_students
+from tango_beam.building.options import OF_SPANS, STUDENTS, BuildOptions
+from tango_beam.building.passes import Plan, passes_within
 from tango_beam.building.teacher import USUAL_PIECES, Teacher
 from tango_beam.config import TierConfig
+from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import encoder_layers
 from tango_beam.models.transformer import Transformer
@@ -23,32 +26,14 @@ from tango_beam.training import distill, finetune, inputs, resume, students, tex
 from tango_beam.training.distill_options import DistillOptions
 from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.objectives import PROBLEM_TYPES
+from tango_beam.training.span_teacher import Edges
 
 logger = logging.getLogger(__name__)
 
 # In a student's folder: its training is done.
 TRAINED = "_trained"
-_TRIAL_ROWS = (128, 1024)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A candidate student.
-
-    Attributes:
-      name: its folder's.
-      kind: in `clock.TRAIN`.
-      student: as `distill --student` names it; not looked at where an encoder is fine-tuned.
-      shape: options of `distill`.
-      steps_of: rows that its training sees in all, about, with enough of them.
-    """
-
-    name: str
-    kind: str
-    student: Literal["pieces", "static", "tinybert"]
-    shape: dict[str, Any]
-    steps_of: int
-
+# What the second tier said of rows: logits, or where it sees answers begin and end.
+Said = Float32 | Edges
 
 _BILSTM = {"embedding_size": 64, "hidden_size": 96, "pooling": "max"}
 PLANS = (
@@ -65,8 +50,24 @@ PLANS = (
 )
 
 
+def refuse_kinds(options: BuildOptions, kind: str) -> None:
+    """Raises RefusedError where none of the named students learns a kind of answer."""
+    fit = [name for name in STUDENTS if (name in OF_SPANS) == (kind == SPAN)]
+    if not options.encoder and not {*fit} & {*options.students}:
+        raise RefusedError(
+            f"--students {','.join(options.students)}: expected some of {', '.join(fit)}, or "
+            f"--encoder, for a second tier whose answers are of the kind {kind}"
+        )
+
+
 def wanted(teacher: Teacher, options: BuildOptions) -> list[Plan]:
-    """The students worth a training: a small BERT wants a teacher several times its size."""
+    """The students worth a training: a small BERT wants a teacher several times its size.
+
+    Raises:
+      RefusedError: a second tier that answers with spans, and has no layers to leave out.
+    """
+    if teacher.task.kind == SPAN:
+        return span_students.wanted(teacher, options)
     chosen = [plan for plan in PLANS if plan.kind in options.students]
     if any(plan.kind == "tinybert" for plan in chosen) and not _is_large(teacher):
         chosen = [plan for plan in chosen if plan.kind != "tinybert"]
@@ -141,7 +142,7 @@ def train(
     teacher: Teacher,
     options: BuildOptions,
     rows: Sequence[texts.Row],
-    logits: Float32,
+    said: Said,
     folder: Path,
     seconds: float,
 ) -> TierConfig:
@@ -149,10 +150,10 @@ def train(
 
     Args:
       plan: which.
-      teacher: whose logits it learns.
+      teacher: whose answers it learns.
       options: of the build.
       rows: texts, or pairs of them.
-      logits: what the teacher said of them, float32, shape [rows, outputs].
+      said: what the teacher said of them: logits, float32, shape [rows, outputs], or edges.
       folder: where it goes.
       seconds: that the training may take.
 
@@ -161,35 +162,24 @@ def train(
     """
     done = folder / TRAINED
     if not done.is_file():
-        run = _fine_tuned if plan.kind == "encoder" else _distilled
         started = time.monotonic()
-        run(plan, teacher, options, [*rows], logits, folder, seconds)
+        if isinstance(said, Edges):
+            span_students.train(plan, teacher, options, rows, said, folder, seconds)
+        else:
+            run = _fine_tuned if plan.kind == "encoder" else _distilled
+            run(plan, teacher, options, [*rows], said, folder, seconds)
         done.write_text(f"{time.monotonic() - started:.0f} seconds\n")
         resume.clear(folder)
+    source, tier = str(folder.resolve()), teacher.tier
+    if isinstance(said, Edges):
+        return TierConfig(source, max_length=tier.max_length, stride=tier.stride)
     shared = plan.student in ("pieces", "static") and teacher.pieces is not None
     return TierConfig(
-        str(folder.resolve()),
-        max_length=teacher.tier.max_length,
+        source,
+        max_length=tier.max_length,
         tokenizer=teacher.pieces if shared else None,
         batch_rows=16_384 if plan.student in ("pieces", "static") else 8192,
     )
-
-
-def _epochs(plan: Plan, learn: Callable[[int], object], rows: int, seconds: float) -> int:
-    """Passes over rows that a training makes in a time, told by passes over a few of them.
-
-    What a pass takes whatever its rows are, such as making the student, is left out.
-    """
-    counts = [min(rows, count) for count in _TRIAL_ROWS]
-    spent = []
-    for count in (counts[0], *counts):  # the first warms up
-        started = time.perf_counter()
-        learn(count)
-        spent.append(time.perf_counter() - started)
-    a_row = max(1e-9, spent[2] - spent[1]) / max(1, counts[1] - counts[0])
-    epochs = clock.epochs_within(seconds, a_row * rows, rows, plan.steps_of)
-    logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{rows:,}")
-    return epochs
 
 
 def _distilled(
@@ -217,9 +207,10 @@ def _distilled(
     def learn(count: int) -> None:
         distill.distill(fresh(trial), rows[:count], logits[:count], trial, lambda student: {})
 
-    how = replace(made, epochs=_epochs(plan, learn, len(rows), seconds))
+    passes = passes_within(plan, learn, len(rows), seconds, folder)
+    how, seen = replace(made, epochs=passes.epochs), passes.rows
     student = fresh(how)
-    distill.distill(student, rows, logits, how, lambda student: {})
+    distill.distill(student, rows[:seen], logits[:seen], how, lambda student: {})
     distill.save(student, folder, how, shared=False)
 
 
@@ -241,9 +232,9 @@ def _fine_tuned(
         def learn(count: int) -> None:
             _learn(_with_a_head(source, teacher, options, ""), rows[:count], logits[:count], trial)
 
-        epochs = _epochs(plan, learn, len(rows), seconds)
-        model = _with_a_head(source, teacher, options, str(folder))
-        _learn(model, rows, logits, replace(made, epochs=epochs))
+        passes = passes_within(plan, learn, len(rows), seconds, folder)
+        model, seen = _with_a_head(source, teacher, options, str(folder)), passes.rows
+        _learn(model, rows[:seen], logits[:seen], replace(made, epochs=passes.epochs))
         model.save(folder)
 
 

@@ -14,19 +14,23 @@ import pyarrow as pa
 from tango_beam import checkpoint_files
 from tango_beam.answers import Task
 from tango_beam.answers.task import LABELS, MULTI_LABEL, SCORE, SPAN
-from tango_beam.arrays import Float32
-from tango_beam.building import clock
+from tango_beam.arrays import Float32, Int64
+from tango_beam.building import clock, parts
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.settings import Settings
 from tango_beam.cascade_directory import fetched
 from tango_beam.checkpoint_files import EMBEDDED
 from tango_beam.config import CascadeConfig, Compute, TierConfig
+from tango_beam.endpoints.answers_cache import AnswersCache, answer_key
 from tango_beam.errors import RefusedError
 from tango_beam.models import loading
 from tango_beam.models.logits import logits_of
 from tango_beam.models.protocol import Model
+from tango_beam.models.span_transformer import PackedSpanTransformer, SpanTransformer
 from tango_beam.models.tokens import TextTokenizer
 from tango_beam.resolve import load_tier, pinned, stated_by, task_of, tier_of
+from tango_beam.training.span_teacher import Edges
+from tango_beam.training.teacher_edges import TeacherEdges
 from tango_beam.training.teacher_logits import TeacherLogits
 from tango_beam.training.texts import Row
 from tango_beam.tuning.candidates import TunedTier
@@ -79,6 +83,11 @@ class Teacher:
             return tokenizer.max_length
         return self.tier.max_length or USUAL_LENGTH
 
+    def fine(self, outputs: Float32) -> Int64:
+        """Rows of which an answer can be made of a tier's outputs, ascending."""
+        lost = self.alone().decoder(self.tier).complaints(outputs)
+        return np.setdiff1d(np.arange(len(outputs)), [*lost]).astype(np.int64)
+
     def alone(self, name: str = "") -> CascadeConfig:
         """A cascade of it alone."""
         return CascadeConfig((self.tier,), self.labels, name, pair=self.pair, task=self.task)
@@ -92,14 +101,11 @@ def named(options: BuildOptions) -> tuple[TierConfig, Task, tuple[str, ...]]:
     """
     tier = tier_of(options.second_tier, options)
     if not tier.is_asked:
-        tier = replace(tier, max_length=options.max_length)
+        tier = replace(tier, max_length=options.max_length, stride=options.stride)
     stated = stated_by(tier)
     kind = options.task or stated.kind or SCORE
     if kind == SPAN:
-        raise RefusedError(
-            f"--second_tier {options.second_tier}: expected one of labels, several labels or a "
-            "score, found one of spans; distill --layers makes a student of it"
-        )
+        _refuse_no_reader(options, tier, stated.kind)
     if kind in (LABELS, MULTI_LABEL) and len(stated.labels) < 2 - (kind == MULTI_LABEL):
         raise RefusedError(
             f"--second_tier {options.second_tier}: expected labels (--labels A,B), found "
@@ -108,7 +114,24 @@ def named(options: BuildOptions) -> tuple[TierConfig, Task, tuple[str, ...]]:
     if kind == SCORE and not options.cuts:
         raise RefusedError("--cuts: expected what the score must reach, found none")
     cuts = options.cuts or () if kind == SCORE else ()
-    return tier, task_of(options, Task(kind, cuts)), tuple(sorted(stated.labels))
+    task, labels = task_of(options, Task(kind, cuts)), tuple(sorted(stated.labels))
+    # A filter on what the tier does not say is refused here.
+    CascadeConfig((tier,), labels, options.second_tier, task=task, filter=options.goals.label)
+    return tier, task, labels
+
+
+def _refuse_no_reader(options: BuildOptions, tier: TierConfig, kind: str | None) -> None:
+    if tier.is_asked or kind != SPAN:
+        found = "what is given texts" if tier.is_asked else f"one for {kind or 'a score'}"
+        raise RefusedError(
+            f"--second_tier {options.second_tier}: expected a checkpoint for spans "
+            f"(...ForQuestionAnswering), found {found}"
+        )
+    if options.text_pair_column is None:
+        raise RefusedError(
+            "--text_pair_column: expected the column of contexts, in which the answers stand, "
+            "found none"
+        )
 
 
 def load(options: BuildOptions, compute: Compute, texts: Sequence[pa.Array], path: Path) -> Teacher:
@@ -141,9 +164,28 @@ def _measured(
     if not tier.is_asked:
         tuned = tuned_on(cascade, tier, texts, options)
         return Settings(with_settings(tier, tuned), tuned.seconds, tuned.seconds_tokenizing)
+    return Settings(tier, _seconds_asked(tier, compute, texts), 0.0)
+
+
+def _seconds_asked(tier: TierConfig, compute: Compute, texts: Sequence[pa.Array]) -> float:
+    """Seconds a row of a tier that is asked, on rows that the cache of answers does not know.
+
+    Where it knows nearly all, some are asked about once more: how fast a cache is says nothing.
+    """
     # As many at once as there are to be, a few times over.
-    some = [text[: 4 * compute.limits.requests] for text in texts]
-    return Settings(tier, _seconds(load_tier(tier, compute), some), 0.0)
+    rows = np.arange(len(texts[0]))
+    count = min(4 * compute.limits.requests, len(rows))
+    if tier.endpoint is not None and compute.answers_cache is not None:
+        keys = [answer_key(row, tier.endpoint.fingerprint) for row in parts.rows_of(texts)]
+        with AnswersCache(compute.answers_cache) as cache:
+            known = cache.get_many(keys)
+        unknown = np.flatnonzero([key not in known for key in keys])
+        if len(unknown) >= count:
+            rows = unknown
+        else:
+            compute = replace(compute, answers_cache=None)
+    chosen = pa.array(rows[:count])
+    return _seconds(load_tier(tier, compute), [text.take(chosen) for text in texts])
 
 
 def tuned_on(
@@ -179,15 +221,28 @@ def answers_of(teacher: Teacher, rows: Sequence[Row], folder: Path) -> Float32:
       rows: a text each, or two.
       folder: where its answers are kept.
     """
+    outputs = TeacherLogits(folder, _stated(teacher)).of(teacher.model, rows)
+    if len(teacher.labels) < 2:
+        return outputs
+    return outputs[:, [teacher.model.labels.index(label) for label in teacher.labels]]
+
+
+def edges_of(teacher: Teacher, rows: Sequence[Row], folder: Path) -> Edges:
+    """Where a teacher that answers with spans sees answers begin and end; kept as its answers are.
+
+    Args:
+      teacher: loaded.
+      rows: a question and a context each.
+      folder: where its answers are kept.
+    """
+    model = teacher.model
+    assert isinstance(model, SpanTransformer | PackedSpanTransformer)
+    return TeacherEdges(folder, _stated(teacher)).of(model, rows)
+
+
+def _stated(teacher: Teacher) -> str:
+    """All that its answers hang on."""
     tier, model = teacher.tier, teacher.model
     known = checkpoint_files.digest(tier.source, tier.revision)
     way = (model.precision, tier.backend, tier.kept_tokens, tier.max_length)
-    outputs = TeacherLogits(folder, f"{known} {way}").of(model, rows)
-    if len(teacher.labels) < 2:
-        return outputs
-    return outputs[:, [model.labels.index(label) for label in teacher.labels]]
-
-
-def fine(logits: Float32) -> np.ndarray:
-    """Rows to which the teacher has an answer."""
-    return np.flatnonzero(np.isfinite(logits).all(axis=1))
+    return f"{known} {way if tier.stride is None else (*way, tier.stride)}"

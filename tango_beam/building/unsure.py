@@ -18,6 +18,7 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.building import clock, students, teacher
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.parts import rows_of
+from tango_beam.building.passes import Plan
 from tango_beam.building.teacher import Teacher
 from tango_beam.config import CascadeConfig, Compute
 from tango_beam.models.logits import logits_of
@@ -32,7 +33,7 @@ UNSURE = 0.7
 # The fewest rows to learn from with which a choice is worth a student's training.
 FEWEST = 1_000
 MOST_POOL = 50_000
-_SCOUT = students.Plan("scout", "static", "static", {}, 300_000)
+_SCOUT = Plan("scout", "static", "static", {}, 300_000)
 
 
 def least_sure(confidences: Float32, count: int, share: float, seed: int) -> Int64:
@@ -95,7 +96,7 @@ def _picked(
     work: Path,
 ) -> Int64:
     logits = teacher.answers_of(taught, known, work / "answers")
-    kept = teacher.fine(logits)
+    kept = taught.fine(logits)
     lessons, seconds = [known[row] for row in kept], 60 * options.minutes * clock.TRAIN["static"]
     tier = students.train(
         _SCOUT, taught, options, lessons, logits[kept], work / "scout", seconds / 3

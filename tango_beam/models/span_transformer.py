@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from tango_beam.models.transformer import Transformer
 from tango_beam.models.windows import WINDOW_TOKENS, Windows, WindowTokenizer
 
 
-class _Reader:
+class _Reader(ABC):
     """What padded and packed models share: questions and contexts in, spans out."""
 
     tokenizer: TextTokenizer
@@ -46,6 +48,17 @@ class _Reader:
         if pairs is None:
             raise ValueError("expected a context beside each question, found --text_column alone")
         return self.windows(texts, pairs)
+
+    @abstractmethod
+    def sides(self, tokens: Tokens, rows: Int64) -> Iterator[tuple[Int64, Float32, Float32]]:
+        """Start and end logits of some of the rows at a time, shape [rows, tokens], and which."""
+
+    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
+        """What `spans.of_windows` knows of one micro-batch, float32, shape [windows, width]."""
+        found = np.empty((len(rows), spans.WIDTH), np.float32)
+        for part, starts, ends in self.sides(tokens, rows):
+            found[part] = _known(tokens, rows[part], starts, ends)
+        return found
 
     def gathered(self, found: Float32, tokens: Tokens) -> Float32:
         """The best span of each row, float32, shape [rows, span.WIDTH]."""
@@ -83,12 +96,11 @@ class SpanTransformer(_Reader, Transformer):
         self.windows = WindowTokenizer(self.tokenizer, tier.stride)
 
     @torch.inference_mode()
-    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
-        """What `spans.of_windows` knows of one micro-batch, float32, shape [windows, width]."""
-        found = np.empty((len(rows), spans.WIDTH), np.float32)
+    def sides(self, tokens: Tokens, rows: Int64) -> Iterator[tuple[Int64, Float32, Float32]]:
+        """Start and end logits of rows that may be padded together, and which they are."""
         for part in self.alike.parts(tokens, rows):
-            found[part] = self._at_once(tokens, rows[part])
-        return found
+            starts, ends = self.edges(tokens, rows[part]).float().cpu().unbind(-1)
+            yield part, starts.numpy(), ends.numpy()
 
     def _at_once(self, tokens: Tokens, rows: Int64) -> Float32:
         starts, ends = self.edges(tokens, rows).float().cpu().unbind(-1)
@@ -128,12 +140,9 @@ class PackedSpanTransformer(_Reader, PackedTransformer):
         )
         self.windows = model.windows
 
-    def forward(self, tokens: Tokens, rows: Int64) -> Float32:
-        """What `spans.of_windows` knows of one micro-batch, float32, shape [windows, width]."""
-        found = np.empty((len(rows), spans.WIDTH), np.float32)
-        for part, starts, ends in self.encoder.edges(tokens, rows, self.tokenizer.pad_id):
-            found[part] = _known(tokens, rows[part], starts, ends)
-        return found
+    def sides(self, tokens: Tokens, rows: Int64) -> Iterator[tuple[Int64, Float32, Float32]]:
+        """Start and end logits of rows of one length at a time, and which they are."""
+        yield from self.encoder.edges(tokens, rows, self.tokenizer.pad_id)
 
 
 def load(tier: TierConfig, compute: Compute) -> SpanTransformer:

@@ -18,6 +18,24 @@ def keep_layers(network: Any, count: int) -> None:
     Raises:
       ValueError: it has fewer layers, or none that is known as such.
     """
+    parent, name, layers = _stack(network, count)
+    depth = len(layers)
+    kept = np.linspace(0, depth - 1, count).round().astype(int)
+    setattr(parent, name, nn.ModuleList(layers[place] for place in kept))
+    network.config.num_hidden_layers = count
+
+
+def depth(network: Any) -> int:
+    """How many layers an encoder of transformers has, of which some may be kept.
+
+    Raises:
+      ValueError: none that is known as such.
+    """
+    return len(_stack(network, 1)[2])
+
+
+def _stack(network: Any, count: int) -> tuple[nn.Module, str, nn.ModuleList]:
+    """The layers, and where they are."""
     depth = network.config.num_hidden_layers
     stacks = [
         (parent, name, module)
@@ -29,7 +47,4 @@ def keep_layers(network: Any, count: int) -> None:
         raise ValueError(
             f"expected an encoder of {count} layers or more, found {depth} in {len(stacks)} stacks"
         )
-    parent, name, layers = stacks[0]
-    kept = np.linspace(0, depth - 1, count).round().astype(int)
-    setattr(parent, name, nn.ModuleList(layers[place] for place in kept))
-    network.config.num_hidden_layers = count
+    return stacks[0]

@@ -25,7 +25,7 @@ from tango_beam.models.checkpoints import refuse_unreadable
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.logits import logits_of
 from tango_beam.models.span_transformer import SpanTransformer
-from tango_beam.models.transformer import read_tokenizer
+from tango_beam.models.transformer import no_progress_bar, read_tokenizer
 from tango_beam.models.windows import Windows
 from tango_beam.training import (
     holdout,
@@ -129,9 +129,10 @@ def start(options: FinetuneOptions) -> SpanTransformer:
       ValueError, RuntimeError: weights or a tokenizer that do not fit; OSError: no such encoder.
     """
     torch.manual_seed(options.seed)
-    network: Any = AutoModelForQuestionAnswering.from_pretrained(
-        options.encoder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-    )
+    with no_progress_bar():
+        network: Any = AutoModelForQuestionAnswering.from_pretrained(
+            options.encoder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        )
     if options.layers:
         keep_layers(network, options.layers)
     tier = TierConfig("", max_length=options.max_length, stride=options.stride)

@@ -172,7 +172,7 @@ def tune_tier(
         return compare_answers(ours, wanted, decoder, options.delta)
 
     agreements = {name: compare(outputs) for name, outputs in logits.items()}
-    timed = _timed_rows(reference, tokens, options.timed_seconds, most_rows)
+    timed = timed_rows(reference, tokens, options.timed_seconds, most_rows)
     budgets = _budgets(reference, timed)
     timings = _time_all(models, timed, budgets, [1], options.rounds)
     best = fastest(timings, agreements, options.min_agreement)
@@ -239,7 +239,7 @@ def _useful_share(model: Model, best: Timing, timed: Tokens) -> float | None:
     return operations / timed.rows * best.rate / peak_flops(best.precision)
 
 
-def _timed_rows(model: Model, tokens: Tokens, seconds: float, most_rows: int) -> Tokens:
+def timed_rows(model: Model, tokens: Tokens, seconds: float, most_rows: int) -> Tokens:
     """Rows of the sample, repeated if need be, that a model takes `seconds` for; or `most_rows`.
 
     Few rows would make small micro-batches and leave cores idle at the end, which flatters the

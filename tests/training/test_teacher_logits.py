@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import finetune
 from tango_beam.models.logits import logits_of
-from tango_beam.training import resume, teacher_logits
+from tango_beam.training import kept_answers, resume
 from tango_beam.training.teacher_logits import TeacherLogits
 from tango_beam.training.texts import columns
 from tests import tiny
@@ -42,8 +42,8 @@ def texts(count):
 
 
 def test_a_teacher_that_was_stopped_goes_on_and_labels_no_text_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(teacher_logits, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(teacher_logits, "_CHARACTERS", 200)
+    monkeypatch.setattr(kept_answers, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(kept_answers, "CHARACTERS", 200)
     tiny.transformer(tmp_path / "teacher", initializer_range=0.5)
     model, rows = tiny.load(tmp_path / "teacher"), texts(60)
     kept = TeacherLogits.of_checkpoint(tmp_path / "kept", str(tmp_path / "teacher"), "8 fp32")

@@ -1,0 +1,91 @@
+"""How long a candidate's training may be: told by a short trial, and kept for a killed build."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from tango_beam.building import clock
+from tango_beam.building.parts import FEWEST_TRAIN
+from tango_beam.models.peak_flops import seconds_of
+
+logger = logging.getLogger(__name__)
+
+_TRIAL_ROWS = (128, 1024)
+TRIALS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A candidate student.
+
+    Attributes:
+      name: its folder's.
+      kind: in `clock.TRAIN`.
+      student: as `distill --student` names it; not looked at for `encoder` and `layers`.
+      shape: options of `distill`.
+      steps_of: rows that its training sees in all, about, with enough of them.
+    """
+
+    name: str
+    kind: str
+    student: Literal["pieces", "static", "tinybert"]
+    shape: dict[str, Any]
+    steps_of: int
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a training goes over.
+
+    Attributes:
+      epochs: passes.
+      rows: of a pass.
+    """
+
+    epochs: int
+    rows: int
+
+
+def passes_within(
+    plan: Plan,
+    learn: Callable[[int], object],
+    rows: int,
+    seconds: float,
+    folder: Path,
+    trial_rows: tuple[int, int] = _TRIAL_ROWS,
+) -> Passes:
+    """Passes over rows that a training makes in a time, told by passes over a few of them.
+
+    What a pass takes whatever its rows are, such as making the student, is left out. Where the time
+    is too short for one pass, it has fewer rows.
+
+    Args:
+      plan: the candidate.
+      learn: trains it on so many of the rows, once, and drops what came of it.
+      rows: that there are.
+      seconds: that the training may take.
+      folder: the student's: a training that goes on makes as many passes as it began with.
+      trial_rows: a few and more of them, whose trainings tell how long one takes.
+    """
+    path = folder.parent / f"{folder.name}_passes.json"
+    if path.is_file():
+        return Passes(**json.loads(path.read_text()))
+    counts = [min(rows, count) for count in trial_rows]
+    learn(counts[0])  # warms up
+    # In turns, and the fastest of each counts: other work on the machine only ever adds.
+    spent = [[seconds_of(partial(learn, count)) for count in counts] for _ in range(TRIALS)]
+    few, many = map(min, zip(*spent, strict=True))
+    a_row = max(1e-9, many - few) / max(1, counts[1] - counts[0])
+    fits = min(rows, max(FEWEST_TRAIN, clock.rows_within(seconds, a_row)))
+    epochs = clock.epochs_within(seconds, a_row * rows, fits, plan.steps_of)
+    logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{fits:,}")
+    found = Passes(epochs, fits)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(found)) + "\n")
+    return found
