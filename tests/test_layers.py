@@ -21,6 +21,7 @@ FLOORS = (
         "text_columns",
         "progress",
         "terminal",
+        "html_page",
         "options",
         "local_output",
         "checkpoint_files",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tango_beam.building.result import Offer
+from tango_beam.html_page import ticks
 
 _WIDE, _HIGH, _LEFT, _BELOW, _TOP = 720, 320, 58, 42, 14
 
@@ -48,14 +49,14 @@ def _grid(place: object, low: float, fastest: float) -> str:
     """Lines and their labels: agreements to the left, speedups below."""
     assert callable(place)
     drawn = []
-    for agreement in _ticks(low, 1.0, 5):
+    for agreement in ticks(low, 1.0, 5):
         _, y = place(1.0, agreement)
         drawn.append(
             f'<line x1="{_LEFT}" x2="{_WIDE - 16}" y1="{y:.1f}" y2="{y:.1f}" '
             f'stroke="var(--grid)"/><text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
             f"{agreement:.1%}</text>"
         )
-    for speedup in _ticks(1.0, fastest, 7):
+    for speedup in ticks(1.0, fastest, 7):
         x, _ = place(speedup, 1.0)
         drawn.append(
             f'<text x="{x:.1f}" y="{_HIGH - _BELOW + 18}" text-anchor="middle">{speedup:g} x</text>'
@@ -65,12 +66,3 @@ def _grid(place: object, low: float, fastest: float) -> str:
         "as the second tier alone</text>"
     )
     return "".join(drawn)
-
-
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two bounds."""
-    span = high - low
-    steps = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5)]
-    step = next((step for step in steps if span / step <= most), span or 1.0)
-    first = -(-low // step)
-    return [round((first + n) * step, 6) for n in range(most + 1) if (first + n) * step <= high]

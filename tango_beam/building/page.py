@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from string import Template
@@ -11,23 +11,19 @@ from string import Template
 from tango_beam.building import curve
 from tango_beam.building.result import Built, TierShare
 from tango_beam.guarantees.certificate import Guarantee
+from tango_beam.html_page import bar, document, facts, table
 from tango_beam.terminal import duration
 
 # Rows of corpora that people have, and machines that they may use.
 CORPORA = (1_000_000, 100_000_000, 10_000_000_000)
 MACHINES = (1, 10, 100)
 MOST_CLASSES = 100
-_COLOURS = ("var(--accent)", "#7aa95c", "#c9a227", "var(--other)")
 
 
 def render(built: Built) -> str:
     """The page."""
     source = resources.files("tango_beam.building").joinpath("page.html")
-    return Template(source.read_text(encoding="utf-8")).substitute(
-        title=escape(f"Cascade {built.name}"),
-        subtitle=escape(
-            f"Built {built.made} out of {built.corpus:,} rows of {', '.join(built.input)}."
-        ),
+    body = Template(source.read_text(encoding="utf-8")).substitute(
         promise=_promise(built),
         facts=_facts(built),
         chain=_chain(built.tiers),
@@ -38,6 +34,8 @@ def render(built: Built) -> str:
         commands=_commands(built),
         method=_method(built),
     )
+    subtitle = f"Built {built.made} out of {built.corpus:,} rows of {', '.join(built.input)}."
+    return document(f"Cascade {built.name}", subtitle, body)
 
 
 def _promise(built: Built) -> str:
@@ -81,11 +79,7 @@ def _facts(built: Built) -> str:
         (f"{built.agreement:.2%}", "of the signed rows get its answer"),
         (f"{1 / cascade:,.0f} / {1 / alone:,.0f}", "rows a second, cascade / second tier"),
     ]
-    return (
-        '<div class="facts">'
-        + "".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in shown)
-        + "</div>"
-    )
+    return facts(shown)
 
 
 def _chain(tiers: Sequence[TierShare]) -> str:
@@ -102,21 +96,11 @@ def _chain(tiers: Sequence[TierShare]) -> str:
         for number, tier in enumerate(tiers, start=1)
     ]
     bars = (
-        _bar("rows", [tier.answers for tier in tiers])
-        + _bar("cost", [tier.share_of_cost for tier in tiers])
+        bar("rows", [tier.answers for tier in tiers])
+        + bar("cost", [tier.share_of_cost for tier in tiers])
         + '<p class="note">Above: which tier answers. Below: where the time goes.</p>'
     )
-    return bars + _table(head, rows, text=(5,))
-
-
-def _bar(name: str, shares: Sequence[float]) -> str:
-    colours = _COLOURS[-len(shares) :] if len(shares) > 1 else _COLOURS[-1:]
-    parts = "".join(
-        f'<i style="width:{100 * share:.2f}%;background:{colour}"></i>'
-        for share, colour in zip(shares, colours, strict=True)
-    )
-    said = ", ".join(f"{share:.1%}" for share in shares)
-    return f'<div class="bar" role="img" aria-label="{name}: {said}">{parts}</div>'
+    return bars + table(head, rows, text=(5,))
 
 
 def _curve(built: Built) -> str:
@@ -130,7 +114,7 @@ def _curve(built: Built) -> str:
         for one in built.offers[:8]
     ]
     drawn = curve.svg(built.front, built.offers[:1])
-    return f'{drawn}<p class="note">{note}</p>{_table(head, rows)}'
+    return f'{drawn}<p class="note">{note}</p>{table(head, rows)}'
 
 
 def _times(speedup: float) -> str:
@@ -155,7 +139,7 @@ def _classes(built: Built) -> str:
         "Rows that signed, by the class that the second tier gives; the weakest first. Spared: "
         "answered before the second tier."
     )
-    return f'<h2>By class</h2><p class="note">{note}</p>{_table(head, rows)}'
+    return f'<h2>By class</h2><p class="note">{note}</p>{table(head, rows)}'
 
 
 def _projection(built: Built) -> str:
@@ -181,7 +165,7 @@ def _projection(built: Built) -> str:
             * bool(built.asked.calls)
         )
     )
-    return _table(head, rows) + f'<p class="note">{note}</p>'
+    return table(head, rows) + f'<p class="note">{note}</p>'
 
 
 def _disagreements(built: Built) -> str:
@@ -197,8 +181,8 @@ def _disagreements(built: Built) -> str:
         "Signed rows on which the tiers differ: first those that the cascade answers otherwise "
         "than the second tier. Judge for yourself who is right."
     )
-    table = _table(head, rows, text=(0,))
-    return f'<h2>Where the tiers disagree</h2><p class="note">{note}</p>{table}'
+    shown = table(head, rows, text=(0,))
+    return f'<h2>Where the tiers disagree</h2><p class="note">{note}</p>{shown}'
 
 
 def _commands(built: Built) -> str:
@@ -252,16 +236,3 @@ def _method(built: Built) -> str:
 def _machine(built: Built) -> str:
     facts = built.machine
     return f"{facts.get('processor')}, {facts.get('cores')} cores, {facts.get('precision')}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = ()) -> str:
-    """A table that scrolls where the screen is narrow; columns in `text` may wrap."""
-
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=text' if place in text else ''}>{escape(cell)}</{tag}>"
-            for place, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{cells(head, "th")}</tr>{body}</table></div>'
