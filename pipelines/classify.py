@@ -108,7 +108,8 @@ def _conclude(store: Store, options: ClassifyOptions, spent: Spent) -> int:
     """Shows what came of the run; returns the exit code."""
     from tango_beam import terminal
     from tango_beam.guarantees import audit_verdict
-    from tango_beam.job import summary
+    from tango_beam.job import page, summary
+    from tango_beam.run.layout import REPORT, TEMPORARY
     from tango_beam.run.manifest import read_manifest
 
     manifest, failed = read_manifest(store)
@@ -119,6 +120,10 @@ def _conclude(store: Store, options: ClassifyOptions, spent: Spent) -> int:
     if not spent.working:
         spent = dataclasses.replace(spent, before=rows.read)
     terminal.show(summary.summary(manifest, options.output, spent))
+    if options.report:
+        store.write_text(REPORT, page.render(manifest, options.output, failed))
+        store.drop_folder(TEMPORARY)
+        print(f"{options.output.rstrip('/')}/{REPORT}")
     if failed:
         print(
             f"failed: expected at most {options.max_dead_fraction:.2%} dead rows, found "

@@ -36,14 +36,15 @@ def facts(shown: Iterable[tuple[str, str]]) -> str:
     return f'<div class="facts">{"".join(cells)}</div>'
 
 
-def bar(name: str, shares: Sequence[float]) -> str:
-    """A bar in parts, the last of them in the colour of the last tier.
+def bar(name: str, shares: Sequence[float], colours: Sequence[str] = ()) -> str:
+    """A bar in parts.
 
     Args:
       name: for who cannot see it.
       shares: of its width, 0 to 1 together.
+      colours: of the parts; by default the last has that of the last tier.
     """
-    colours = _COLOURS[-len(shares) :] if len(shares) > 1 else _COLOURS[-1:]
+    colours = colours or (_COLOURS[-len(shares) :] if len(shares) > 1 else _COLOURS[-1:])
     parts = "".join(
         f'<i style="width:{100 * share:.2f}%;background:{colour}"></i>'
         for share, colour in zip(shares, colours, strict=True)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 Line = tuple[str, str, str]
 _SIZES = (("1 M", 1e6), ("100 M", 1e8), ("10 B", 1e10))
 
 
-def show(table: Table) -> None:
-    """Prints a table for people, on standard output."""
+def show(table: RenderableType) -> None:
+    """Prints a table, or a text, for people, on standard output."""
     from rich.console import Console
 
     wide = None if sys.stdout.isatty() else 200

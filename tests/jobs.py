@@ -76,3 +76,6 @@ def accounted(rows, letters, manifest):
     assert counts["accepted"] == sum(row["route"] == "accepted" for row in rows)
     assert counts["escalated"] == sum(row["route"] == "escalated" for row in rows)
     assert sum(entry["rows"] for entry in manifest["files"]) == len(rows)
+    for fate, bins in manifest["counts"].items():
+        for name in ("confidences", "tiers", "lengths"):
+            assert sum(bins[name].values()) == counts[fate], (fate, name)

@@ -65,6 +65,10 @@ class Decoder(ABC):
         """What is equal where two answers agree, shape [rows]; of an answer's columns."""
 
     @abstractmethod
+    def names(self, answers: Mapping[str, pa.Array]) -> pa.Array:
+        """What rows are called, strings, to count them by; several of a row with several labels."""
+
+    @abstractmethod
     def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
         """Which answers call a row by a label, or by the number of a bucket that it reaches."""
 

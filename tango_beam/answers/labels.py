@@ -46,6 +46,10 @@ class LabelDecoder(Decoder):
         """The labels."""
         return answers["prediction"]
 
+    def names(self, answers: Mapping[str, pa.Array]) -> pa.Array:
+        """The labels."""
+        return answers["prediction"]
+
     def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
         """Which rows are given the label."""
         return pc.equal(answers["prediction"], label)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from tango_beam.answers.base import Answers, Decoder, probabilities
 from tango_beam.arrays import Bool, Float32
 
 USUAL_CUT = 0.5
+NO_LABEL = "(none)"  # what a row without a label is called
 _APART = "\x1f"
 
 
@@ -100,6 +102,12 @@ class MultiLabelDecoder(MarginDecoder):
         cuts = np.array(self.cuts or [USUAL_CUT] * len(self.labels), np.float64)
         return outputs - np.log(cuts / (1 - cuts)).astype(np.float32)
 
+    def names(self, answers: Mapping[str, pa.Array]) -> pa.Array:
+        """Every label that a row is given; `(none)` of a row without one."""
+        given = answers["prediction"]
+        bare = pc.sum(pc.equal(pc.list_value_length(given), 0)).as_py() or 0
+        return pa.concat_arrays([pc.list_flatten(given), pa.repeat(NO_LABEL, bare)])
+
     def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
         """Which rows are given the label, among others or alone."""
         given = answers["prediction"]
@@ -149,6 +157,13 @@ class ScoreDecoder(MarginDecoder):
     def outputs(self, labels: Sequence[str]) -> int:
         """One."""
         return 1
+
+    def names(self, answers: Mapping[str, pa.Array]) -> pa.Array:
+        """The buckets, by the cuts about them."""
+        edges = [*map(str, self.cuts)]
+        between = [f"{low} to {high}" for low, high in pairwise(edges)]
+        known = [f"under {edges[0]}", *between, f"{edges[-1]} or more"]
+        return pa.array(known, pa.string()).take(answers["bucket"])
 
     def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
         """Which rows reach a bucket, by its number."""

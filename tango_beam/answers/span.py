@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tango_beam.answers import span_text
 from tango_beam.answers.base import Answers, Decoder, probabilities
@@ -74,6 +75,10 @@ class SpanDecoder(Decoder):
         """The texts, as SQuAD compares them."""
         texts = answers["prediction"].to_pylist()
         return pa.array([None if one is None else span_text.normalised(one) for one in texts])
+
+    def names(self, answers: Mapping[str, pa.Array]) -> pa.Array:
+        """Whether there is an answer."""
+        return pc.if_else(pc.equal(answers["prediction"], ""), "no answer", "an answer")
 
     def calls(self, answers: Mapping[str, pa.Array], label: str) -> pa.BooleanArray:
         """None: a text is called nothing."""

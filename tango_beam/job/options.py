@@ -54,6 +54,9 @@ class ClassifyOptions(EndpointOptions, TierOptions, InputOptions):
         False,
         resumed="free",
     )
+    report: bool = _writing(
+        "write _report.html into the output: how the run went, for a browser", False, resumed="free"
+    )
     scores: bool = _writing("add every label's probability", False)
     source_columns: bool = _writing("add each row's file and position", False)
     answer_prefix: str = _writing("before the added columns' names", "", metavar="PREFIX")

@@ -21,8 +21,8 @@ from tango_beam.job.options import ClassifyOptions
 from tango_beam.placement import Placement, placement_of
 from tango_beam.record_columns import OutputColumns
 from tango_beam.resolve import load_tiers, resolve_cascade, settle
-from tango_beam.run.commit import Commit
 from tango_beam.run.keep import Keep
+from tango_beam.run.last_step import Commit
 from tango_beam.run.read import ReadRecords
 from tango_beam.run.run_file import Run
 from tango_beam.run.write import Sink
@@ -67,10 +67,10 @@ class Job:
         keep = Keep(decoder, self.columns.prefix, names) if names else None
         stored = [rows.dead | "DeadOnArrival" >> Sink(output, "dead")]
         for number, branch in enumerate(scored.branches, start=1):
-            sink = Sink(output, "accepted" if number == 1 else "escalated", keep)
+            sink = Sink(output, "accepted" if number == 1 else "escalated", decoder, keep)
             stored.append(branch | f"AnsweredByTier{number}" >> place.hinted(sink, number))
         for number, branch in enumerate(scored.audits, start=2):
-            sink = Sink(output, "audited", keep)
+            sink = Sink(output, "audited", decoder, keep)
             stored.append(branch | f"AuditedByTier{number}" >> place.hinted(sink, number))
         for number, branch in enumerate(scored.failures, start=1):
             sink = Sink(output, "dead")

@@ -1,4 +1,4 @@
-"""The last step: what counts is added up, what does not is deleted, the manifest is written."""
+"""A run is committed: what counts is added up, the rest is deleted, the manifest is written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-import apache_beam as beam
-
 from tango_beam.errors import JobError
 from tango_beam.guarantees import audit_verdict
 from tango_beam.io import plan, planned
 from tango_beam.machine import versions
-from tango_beam.run import receipts
+from tango_beam.run import answer_counts, receipts
+from tango_beam.run.answer_counts import AnswerCounts
 from tango_beam.run.layout import (
     AUDIT,
     DEAD_LETTERS,
@@ -27,46 +26,16 @@ from tango_beam.run.manifest import (
     Asked,
     Audit,
     Cascade,
+    Counts,
     DeadLetters,
     Manifest,
     ModelWork,
     Rows,
     Tokens,
 )
-from tango_beam.run.receipts import READ, Receipt, StoredFile, TierCost
+from tango_beam.run.receipts import EXAMPLES, READ, Example, Receipt, StoredFile, TierCost
 from tango_beam.run.run_file import Run, describe_schema, load_run
 from tango_beam.run.store import Store
-
-KEYED = tuple[int, int]
-
-
-class Commit(beam.PTransform):
-    """Receipt names of all sinks in; after the last of them, commits the run.
-
-    Args:
-      output: the run's output directory.
-    """
-
-    def __init__(self, output: str) -> None:
-        super().__init__()
-        self._output = output
-
-    def expand(self, names: tuple[beam.PCollection, ...]) -> beam.PCollection:
-        output = self._output
-        # One element that is always there, so that a run without any row is committed too.
-        always = names[0].pipeline | "Always" >> beam.Impulse()
-        # Keyed ahead of the Flatten: Flink's runner loses track of a Flatten that joins an Impulse
-        # with outputs of another stage and goes on in a ParDo.
-        keyed = [
-            ends | f"ToOneKey{number}" >> beam.Map(lambda _: (0, 0)).with_output_types(KEYED)
-            for number, ends in enumerate((*names, always))
-        ]
-        return (
-            keyed
-            | "Receipts" >> beam.Flatten()
-            | "AfterAll" >> beam.GroupByKey()
-            | "Commit" >> beam.Map(lambda _: commit(Store(output))).with_output_types(None)
-        )
 
 
 def commit(store: Store) -> None:
@@ -143,7 +112,7 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=fates,
         files=data,
-        dead_letters=DeadLetters(_within(files, DEAD_LETTERS), dict(errors.most_common(50))),
+        dead_letters=_dead_letters(errors, counted, files),
         audit=_audit(run.audit_rate, cascade, fates, counted, files),
         broken_files=(*run.input.broken, *(one for receipt in counted for one in receipt.broken)),
         inputs=tuple(planned.to_json(file) for file in run.input.files),
@@ -157,9 +126,29 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
             for tier, cost in costs.items()
         },
         asked=_asked(costs, run.options),
+        counts=_counts(counted),
         versions=versions(),
         options=run.options,
     )
+
+
+def _dead_letters(
+    errors: Counter[str], counted: list[Receipt], files: list[StoredFile]
+) -> DeadLetters:
+    reasons = dict(errors.most_common(50))
+    examples: dict[str, tuple[Example, ...]] = {}
+    for receipt in counted:
+        for reason in receipt.examples.keys() & reasons.keys():
+            both = examples.get(reason, ()) + receipt.examples[reason]
+            examples[reason] = both[:EXAMPLES]
+    return DeadLetters(_within(files, DEAD_LETTERS), reasons, examples)
+
+
+def _counts(counted: list[Receipt]) -> Counts:
+    def of(*steps: str) -> AnswerCounts:
+        return answer_counts.total(one.counts for one in counted if one.step in steps)
+
+    return Counts(of("accepted", "audited"), of("escalated"))
 
 
 def _asked(costs: dict[str, TierCost], options: dict[str, Any]) -> dict[str, Asked]:

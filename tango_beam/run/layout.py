@@ -8,6 +8,7 @@ _receipts/*.json                  what each step has stored; gone when the run i
 _lease.json                       who is writing here
 _tmp/                             files that are being written
 _manifest.json, _failure.json     how the run ended; one of them is written last
+_report.html                      the same for people, with --report
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 RUN_FILE = "_run.json"
 MANIFEST = "_manifest.json"
 FAILURE = "_failure.json"
+REPORT = "_report.html"
 LEASE = "_lease.json"
 RECEIPTS = "_receipts"
 DEAD_LETTERS = "_dead_letters"
@@ -35,4 +37,4 @@ def is_part(name: str) -> bool:
 def is_of_a_run(name: str) -> bool:
     """Whether a run may have written a file of this name (the lease apart)."""
     top, _, below = name.partition("/")
-    return top in FOLDERS or name in MARKS or (not below and top.startswith(PART))
+    return top in FOLDERS or name in (*MARKS, REPORT) or (not below and top.startswith(PART))

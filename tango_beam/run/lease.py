@@ -92,6 +92,12 @@ class Lease:
         )
 
 
+def is_held(store: Store) -> bool:
+    """Whether somebody who is alive writes to an output directory."""
+    held = _read(store)
+    return held is not None and _alive(held)
+
+
 def _read(store: Store) -> dict[str, Any] | None:
     for _ in range(5):
         try:

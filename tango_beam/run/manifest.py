@@ -8,8 +8,9 @@ from typing import Any
 from tango_beam.guarantees.audit_verdict import AuditVerdict
 from tango_beam.guarantees.certificate import Coverage
 from tango_beam.json_record import JsonRecord
+from tango_beam.run.answer_counts import AnswerCounts
 from tango_beam.run.layout import FAILURE, MANIFEST
-from tango_beam.run.receipts import StoredFile
+from tango_beam.run.receipts import Example, StoredFile
 from tango_beam.run.store import Store
 
 
@@ -31,10 +32,11 @@ class Rows(JsonRecord):
 
 @dataclass(frozen=True)
 class DeadLetters(JsonRecord):
-    """Files of dead letters, and dead rows by stage and reason, the most frequent first."""
+    """Files of dead letters; dead rows by stage and reason, most frequent first, and examples."""
 
     files: tuple[StoredFile, ...]
     reasons: dict[str, int]
+    examples: dict[str, tuple[Example, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,14 @@ class Asked(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Counts(JsonRecord):
+    """Answered rows in bins, those that `--keep` leaves out too: accepted, and escalated."""
+
+    accepted: AnswerCounts = field(default_factory=AnswerCounts)
+    escalated: AnswerCounts = field(default_factory=AnswerCounts)
+
+
+@dataclass(frozen=True)
 class Manifest(JsonRecord):
     """What a run gave, and what it took.
 
@@ -120,6 +130,7 @@ class Manifest(JsonRecord):
       tokens: by tier.
       models: by tier.
       asked: by tier that is an endpoint.
+      counts: rows by confidence, answer and length.
       versions: of the packages that scored.
       options: every option that changes a result.
     """
@@ -139,6 +150,7 @@ class Manifest(JsonRecord):
     tokens: dict[str, Tokens] = field(default_factory=dict)
     models: dict[str, ModelWork] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
     versions: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 

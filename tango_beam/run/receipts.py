@@ -20,10 +20,12 @@ from typing import Any
 
 from tango_beam.json_record import JsonRecord
 from tango_beam.record_columns import Origin
+from tango_beam.run.answer_counts import AnswerCounts
 from tango_beam.run.layout import RECEIPTS
 from tango_beam.run.store import Store
 
 READ = "read"
+EXAMPLES = 3  # of dead rows, for each reason
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,25 @@ class Checked(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Example(JsonRecord):
+    """The beginning of a dead letter.
+
+    Attributes:
+      file: that the record stood in.
+      row: its number there, or in its row group; None where `offset` says where it stood.
+      offset: byte at which its line begins.
+      error: what was expected and what was found, or how that begins.
+      raw: how the record begins; None where it could not be read.
+    """
+
+    file: str
+    row: int | None
+    offset: int | None
+    error: str
+    raw: str | None
+
+
+@dataclass(frozen=True)
 class Receipt(JsonRecord):
     """Rows of one attempt at a checkpoint that one step has dealt with.
 
@@ -95,6 +116,8 @@ class Receipt(JsonRecord):
       last: no checkpoint follows in this item (`read` only).
       broken: files that broke midway, with what was not read (`read` only).
       errors: dead rows by stage and reason (`dead` only).
+      examples: some of them, by stage and reason.
+      counts: answered rows in bins, the filtered ones too.
       audit: what the last tier checked.
       parcel: the parcel that the rows came in; 0 where they crossed no shuffle.
       delivery: which arrival of it.
@@ -117,6 +140,8 @@ class Receipt(JsonRecord):
     delivery: int = 0
     parcel_rows: int = 0
     filtered: int = 0
+    examples: dict[str, tuple[Example, ...]] = field(default_factory=dict)
+    counts: AnswerCounts = field(default_factory=AnswerCounts)
 
 
 @dataclass(frozen=True)
@@ -236,9 +261,20 @@ def progress(store: Store) -> tuple[int, int]:
 
 
 def load(store: Store, names: Iterable[str]) -> list[Receipt]:
-    """Reads receipts, many at once."""
+    """Reads receipts, many at once.
+
+    Raises:
+      FileNotFoundError: one is gone: the run has ended meanwhile.
+    """
+
+    def read(name: str) -> Receipt:
+        stored = store.read_json(name)
+        if stored is None:
+            raise FileNotFoundError(store.path(name))
+        return Receipt.from_json(stored)
+
     with ThreadPoolExecutor(16) as pool:
-        return [Receipt.from_json(stored) for stored in pool.map(store.read_json, names)]
+        return [*pool.map(read, names)]
 
 
 def of_attempts(names: Iterable[str], attempts: dict[int, int]) -> list[str]:

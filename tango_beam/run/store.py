@@ -83,8 +83,11 @@ class Store:
 
     def write_json(self, name: str, content: Any) -> None:
         """Publishes a JSON file, indented."""
+        self.write_text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Publishes a text, in UTF-8."""
         publication = self.create(name)
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         publication.file.write(text.encode())
         publication.publish()
 

@@ -16,16 +16,18 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from tango_beam import audit, record_columns
+from tango_beam.answers import Decoder
 from tango_beam.io import plan
 from tango_beam.io.files import JSONL, PARQUET
 from tango_beam.io.planned import BYTES
 from tango_beam.io.slice_reader import raw_records
 from tango_beam.record_columns import Origin
 from tango_beam.run import receipts
+from tango_beam.run.answer_counts import AnswerCounts, AnswerTally
 from tango_beam.run.keep import Keep
 from tango_beam.run.layout import AUDIT, DEAD_LETTERS, PART
 from tango_beam.run.parts import Part
-from tango_beam.run.receipts import Checked, TierCost
+from tango_beam.run.receipts import EXAMPLES, Checked, Example, TierCost
 from tango_beam.run.run_file import Run, load_run
 from tango_beam.run.store import Store
 
@@ -34,6 +36,9 @@ DEAD = "dead"
 RAW_BYTES = 64 << 10
 # Parcels that a sink has open at once; rows of one arrive together, or nearly.
 OPEN_PARCELS = 4
+# A receipt shows dead rows of so many reasons, and so much of an error and of a record.
+EXAMPLE_REASONS, EXAMPLE_CHARACTERS = 20, 200
+_SHOWN = ("error", "raw")
 
 
 class Sink(beam.PTransform):
@@ -44,12 +49,15 @@ class Sink(beam.PTransform):
       step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
         files. Rows that the last tier was asked about (`audit.is_checked`: all audited ones, and
         those drawn of a last tier with exits) also go to `_audit/`, with what it says of them.
+      decoder: of the last tier: answered rows are counted by what it calls them. None for none.
       keep: which answered rows are written; the receipt counts the others too. None for all.
     """
 
-    def __init__(self, output: str, step: str, keep: Keep | None = None) -> None:
+    def __init__(
+        self, output: str, step: str, decoder: Decoder | None = None, keep: Keep | None = None
+    ) -> None:
         super().__init__()
-        self._write = _Write(output, step, keep)
+        self._write = _Write(output, step, decoder, keep)
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         return batches | "Write" >> beam.ParDo(self._write).with_output_types(str)
@@ -58,17 +66,20 @@ class Sink(beam.PTransform):
 class _Pending:
     """One attempt at a checkpoint, as far as this bundle has written it."""
 
-    def __init__(self, part: Part, audited: Part | None = None) -> None:
-        self.part, self.audited = part, audited
+    def __init__(
+        self, part: Part, audited: Part | None = None, tally: AnswerTally | None = None
+    ) -> None:
+        self.part, self.audited, self.tally = part, audited, tally
         self.checked = Checked()
         self.costs: dict[str, TierCost] = {}
         self.errors: Counter[str] = Counter()
+        self.examples: dict[str, list[Example]] = {}
         self.filtered = 0
 
 
 class _Write(beam.DoFn):
-    def __init__(self, output: str, step: str, keep: Keep | None) -> None:
-        self._output, self._step, self._keep = output, step, keep
+    def __init__(self, output: str, step: str, decoder: Decoder | None, keep: Keep | None) -> None:
+        self._output, self._step, self._decoder, self._keep = output, step, decoder, keep
 
     def setup(self) -> None:
         self._store = Store(self._output)
@@ -85,9 +96,13 @@ class _Write(beam.DoFn):
             receipts.add_costs(pending.costs, _costs(rows))
             if self._step == DEAD:
                 letters = dead_letters(rows, self._run)
-                pending.errors.update(_reasons(letters))
+                reasons = _reasons(letters)
+                pending.errors.update(reasons)
+                _add_examples(pending.examples, reasons, letters)
                 pending.part.write(letters)
             else:
+                if pending.tally:
+                    pending.tally.add(rows)
                 kept = rows if self._keep is None else self._keep.rows(rows)
                 pending.filtered += rows.num_rows - kept.num_rows
                 if kept.num_rows:
@@ -127,12 +142,19 @@ class _Write(beam.DoFn):
             schema = record_columns.DEAD_LETTER_SCHEMA
             return _Pending(Part(self._store, f"{DEAD_LETTERS}/{stem}", schema, JSONL))
         part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
+        tally = self._tally()
         if not self._run.audit_rate:
-            return _Pending(part)
+            return _Pending(part, tally=tally)
         answer = self._run.output_schema.field(self._run.prefix + "prediction")
         schema = audit.audit_schema(self._run.input.text_columns, answer.type)
         name = f"{AUDIT}/{stem}"
-        return _Pending(part, Part(self._store, name, schema, PARQUET))
+        return _Pending(part, Part(self._store, name, schema, PARQUET), tally)
+
+    def _tally(self) -> AnswerTally | None:
+        if self._decoder is None:
+            return None
+        run = self._run
+        return AnswerTally(self._decoder, run.cascade["labels"], run.prefix, run.input.texts)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for origin, pending in self._pending.items():
@@ -153,6 +175,8 @@ class _Write(beam.DoFn):
             costs=pending.costs,
             errors=dict(pending.errors),
             audit=pending.checked,
+            examples={reason: tuple(found) for reason, found in pending.examples.items()},
+            counts=pending.tally.counts() if pending.tally else AnswerCounts(),
         )
         return receipts.publish(self._store, receipt)
 
@@ -231,9 +255,23 @@ def _shown(raw: bytes | None) -> tuple[str | None, str | None]:
         return base64.b64encode(kept).decode(), "base64"
 
 
-def _reasons(letters: pa.RecordBatch) -> Counter[str]:
-    """Dead rows by stage and the part of the error that says what was expected."""
+def _reasons(letters: pa.RecordBatch) -> list[str]:
+    """Of each dead row, the stage and the part of the error that says what was expected."""
     pairs: Any = zip(
         letters.column("stage").to_pylist(), letters.column("error").to_pylist(), strict=True
     )
-    return Counter(f"{stage}: {error.split(', found')[0][:120]}" for stage, error in pairs)
+    return [f"{stage}: {error.split(', found')[0][:120]}" for stage, error in pairs]
+
+
+def _add_examples(
+    examples: dict[str, list[Example]], reasons: list[str], letters: pa.RecordBatch
+) -> None:
+    """Adds the first rows of each reason, up to `EXAMPLES`; of so many reasons, not of all."""
+    for at, reason in enumerate(reasons):
+        if reason not in examples and len(examples) >= EXAMPLE_REASONS:
+            continue
+        found = examples.setdefault(reason, [])
+        if len(found) < EXAMPLES:
+            (letter,) = letters.slice(at, 1).to_pylist()
+            error, raw = (letter[name] and letter[name][:EXAMPLE_CHARACTERS] for name in _SHOWN)
+            found.append(Example(letter["file"], letter["row"], letter["offset"], error, raw))

@@ -33,6 +33,8 @@ def assert_kept(output, everything, *labels):
     before, after = manifest(everything)["rows"], manifest(output)["rows"]
     assert before["filtered"] == 0
     assert after == {**before, "filtered": 1999 - len(expected)}
+    # Bins hold the filtered rows, too.
+    assert manifest(output)["counts"] == manifest(everything)["counts"]
     assert after["read"] == after["accepted"] + after["escalated"] + after["dead"]
     assert sum(file["rows"] for file in manifest(output)["files"]) == len(expected)
     assert 0 < len(expected) < 1999

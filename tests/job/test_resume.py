@@ -14,6 +14,7 @@ from pipelines import classify
 from tango_beam.command_line import DONE, TOO_MANY_DEAD
 from tango_beam.errors import RefusedError
 from tests import forked, jobs, tiny
+from tests.job import by_hand
 
 
 def corpus(folder, kind, rows=2000):
@@ -40,6 +41,21 @@ def killed(given, output, parts=4):
     return {path.name for path in output.glob("part-*")}
 
 
+def figures(output):
+    """What the run's page says, seconds apart; and that it is what the part files say."""
+    html = (output / "_report.html").read_text()
+    tables = by_hand.tables_of(html)
+    del tables["tiers"]
+    counts = by_hand.counts(pq.read_table(output).to_pylist(), lambda row: [row["prediction"]])
+    assert manifest(output)["counts"] == counts
+    drawn = by_hand.drawn(html)
+    assert drawn == [counts[fate]["confidences"] for fate in ("accepted", "escalated")]
+    audited = {name: found for name, found in tables["audit"]}["checked by the last tier"]
+    assert by_hand.number(audited) == manifest(output)["rows"]["audited"] > 100
+    assert [row[3] for row in tables["examples"]] == ["record", "{broken"]
+    return tables, drawn
+
+
 def manifest(output):
     return json.loads((output / "_manifest.json").read_text())
 
@@ -49,15 +65,16 @@ def test_a_killed_run_goes_on_and_gives_what_an_undisturbed_one_gives(cascade, t
     path, output = corpus(tmp_path, kind), tmp_path / "out"
     given = arguments(path, cascade, output, "--audit_rate", "0.1", "--columns", "id")
     before = killed(given, output)
-    assert classify.main([*given, "--resume"]) == DONE
+    assert classify.main([*given, "--resume", "--report"]) == DONE
     whole = tmp_path / "whole"
-    assert classify.main(arguments(path, cascade, whole, "--audit_rate", "0.1")) == DONE
+    assert classify.main(arguments(path, cascade, whole, "--audit_rate", "0.1", "--report")) == DONE
     assert manifest(output)["rows"] == manifest(whole)["rows"]
     assert manifest(output)["audit"]["disagreements"] == manifest(whole)["audit"]["disagreements"]
     columns = ["id", "prediction", "tier", "route"]
     tables = [pq.read_table(folder, columns=columns).sort_by("id") for folder in (output, whole)]
     assert tables[0].equals(tables[1])
     assert tables[0].num_rows == 1999
+    assert figures(output) == figures(whole)
     # What was committed is not done again: one checkpoint at most was under way.
     kept = before & {path.name for path in output.glob("part-*")}
     assert len(kept) >= len(before) - 3

@@ -49,7 +49,7 @@ def put_inputs(files, name, tmp_path, kind):
 
 def start(port, cascade, name, kind, *options, **environment):
     source, output = f"s3://{name}/in/in.{kind}", f"s3://{name}/out"
-    given = ["--precision", "fp32", "--checkpoint_bytes", "30000", *options]
+    given = ["--precision", "fp32", "--checkpoint_bytes", "30000", "--report", *options]
     there = {**s3.KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **environment}
     return forked.classify(jobs.arguments(cascade, source, output, *given), **there)
 
@@ -66,6 +66,7 @@ def exact(files, name):
     found = ds.dataset(f"{name}/out", format="parquet", filesystem=files).to_table()
     assert sorted(found["id"].to_pylist()) == list(range(ROWS))
     assert manifest["rows"]["read"] == ROWS
+    assert f"{ROWS:,} rows read" in files.cat(f"{name}/out/_report.html").decode()
     left = [path for path in files.find(f"{name}/out") if "/_receipts/" in path or "/_tmp/" in path]
     assert left == []
 
