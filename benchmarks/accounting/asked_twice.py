@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common, endpoint_cascade
-from tango_beam.building.build import REPORT, WORK
+from tango_beam.building.begun import WORK
+from tango_beam.building.build import REPORT
 from tango_beam.endpoints.answers_cache import AnswersCache
 from tests import forked, killing, tiny
 from tests.endpoint_server import PROMPT, Process

@@ -5,9 +5,7 @@ Every step leaves what it made in `_build/`, so that a build that was cut short 
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +14,17 @@ import pyarrow as pa
 
 from tango_beam.answers.task import SPAN
 from tango_beam.arrays import Float32
-from tango_beam.building import in_turns, measured, parts, planning, students, teacher, unsure
+from tango_beam.building import (
+    begun,
+    in_turns,
+    measured,
+    parts,
+    planning,
+    students,
+    teacher,
+    unsure,
+)
+from tango_beam.building.begun import WORK
 from tango_beam.building.clock import (
     AUGMENT,
     LABEL,
@@ -38,7 +46,6 @@ from tango_beam.config import Compute
 from tango_beam.errors import RefusedError
 from tango_beam.io import inputs, sample
 from tango_beam.io.planned import Input, describe_corpus
-from tango_beam.local_output import check_local_output
 from tango_beam.models.logits import logits_of
 from tango_beam.resolve import load_tier, settle
 from tango_beam.training import augmentation
@@ -46,7 +53,7 @@ from tango_beam.training.texts import Row
 
 logger = logging.getLogger(__name__)
 
-WORK = "_build"
+
 REPORT, PAGE = "report.json", "report.html"
 MOST_DRAWN = 200_000
 MOST_AUGMENTED, TIMES_AUGMENTED = 90_000, 10
@@ -106,7 +113,7 @@ def run(build: Build) -> Made:
     options = build.options
     drawn = _drawn(build)
     columns = options.text_columns
-    known = _read(build.work / "parts.json")
+    known = begun.read(build.work / "parts.json")
     there = drawn.rows.num_rows
     if options.goals.has_budget:
         there -= min(parts.BUDGET_ROWS, there // 5)
@@ -120,7 +127,7 @@ def run(build: Build) -> Made:
     if known is None:
         allowed = rows_within(build.clock.share(LABEL), taught.settings.whole)
         known = asdict(parts.parts_of(min(most, allowed), options.goals))
-        _write(build.work / "parts.json", known)
+        begun.write(build.work / "parts.json", known)
     rows = parts.parted(drawn, Parts(**known), columns)
     logger.info("rows: %s", ", ".join(f"{count:,} to {name}" for name, count in known.items()))
     candidates, texts = _candidates(build, taught, rows, plans)
@@ -167,11 +174,11 @@ def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Said
     lessons = list(dict.fromkeys(picked))
     if taught.pieces is not None and not taught.pair:
         seconds = taught.settings.whole
-        allowed = _read(build.work / "augmented.json")
+        allowed = begun.read(build.work / "augmented.json")
         if allowed is None:
             within = rows_within(build.clock.share(AUGMENT), seconds)
             allowed = {"rows": min(MOST_AUGMENTED, TIMES_AUGMENTED * len(lessons), within)}
-            _write(build.work / "augmented.json", allowed)
+            begun.write(build.work / "augmented.json", allowed)
         if allowed["rows"]:
             kinds = ["mask", "ngram", "join"]
             texts = [text for (text,) in lessons]
@@ -237,6 +244,7 @@ def _signed(build: Build, rows: Rows, taught: Teacher, planned: Planned) -> Outc
         build.compute,
         described,
         len(rows.sign[0]),
+        earlier=begun.of_other_goals(build.folder, options.goals),
         tiers=len(planned.tiers),
         kept=(WORK, REPORT, PAGE),
     )
@@ -244,13 +252,12 @@ def _signed(build: Build, rows: Rows, taught: Teacher, planned: Planned) -> Outc
 
 
 def _calibrating(options: BuildOptions) -> CalibrateOptions:
-    names = ("agreement", "max_escalation", "recall", "precision_of", "delta")
     return CalibrateOptions(
         input=options.input,
         output=options.output,
         text_column=options.text_column,
         text_pair_column=options.text_pair_column,
-        **{name: getattr(options, name) for name in names},
+        **{name: getattr(options, name) for name in begun.GOALS},
     )
 
 
@@ -273,56 +280,5 @@ def begin(options: BuildOptions) -> Build:
         columns=[],
         unknown_keys="drop",
     )
-    _open(options, folder)
+    begun.open_output(options, folder)
     return Build(options, folder, compute, corpus, Clock(options.minutes))
-
-
-# What may change while a build goes on.
-_FREE = (
-    "minutes",
-    "overwrite",
-    "requests",
-    "tokens_a_minute",
-    "answers_cache",
-    "patience",
-    "output",
-)
-
-
-def _open(options: BuildOptions, folder: Path) -> None:
-    """Begins a build in an empty directory, or goes on with the one that is there."""
-    stated = {name: value for name, value in asdict(options).items() if name not in _FREE}
-    stated = json.loads(json.dumps(stated))
-    path = folder / WORK / "options.json"
-    begun = _read(path)
-    if begun is None or options.overwrite:
-        check_local_output(
-            options.output,
-            kind="build",
-            overwrite=options.overwrite or None,
-            foreign=lambda names: [] if WORK in names else names,
-        )
-        if folder.is_dir():
-            for entry in folder.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, stated)
-        return
-    differs = [name for name in stated if stated[name] != begun.get(name)]
-    if differs:
-        name = differs[0]
-        raise RefusedError(
-            f"--{name}: expected {begun.get(name)}, with which the build in {folder} was begun, "
-            f"found {stated[name]}; --overwrite begins anew"
-        )
-    logger.info("goes on with the build in %s", folder)
-
-
-def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _write(path: Path, value: dict) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.rename(path)

@@ -46,6 +46,12 @@ def _promise(built: Built) -> str:
         )
     each = "".join(f'<p class="promise">{escape(sentence(one))}</p>' for one in built.signed)
     about = "It is about the corpus that the rows were drawn from, and about this cascade alone."
+    if len(built.attempts) > 1:
+        wrong = min(1.0, sum(attempt.delta for attempt in built.attempts))
+        about += (
+            f" {len(built.attempts)} promises were tried on these rows: that any of them is broken "
+            f"has a probability of {wrong:.3g} at most."
+        )
     return f'{each}<p class="note">{about}</p>'
 
 

@@ -15,7 +15,8 @@ from tango_beam import machine
 from tango_beam.answers import Answers
 from tango_beam.arrays import Int64
 from tango_beam.building import page, parts, teacher
-from tango_beam.building.build import PAGE, REPORT, WORK, Build, Made
+from tango_beam.building.begun import WORK
+from tango_beam.building.build import PAGE, REPORT, Build, Made
 from tango_beam.building.measured import Measured
 from tango_beam.building.result import (
     Asked,
@@ -108,6 +109,7 @@ def _built(build: Build, made: Made, command: str) -> Built:
         minutes=build.clock.spent / 60,
         machine=machine.facts("cpu", build.compute.precision).to_json(),
         columns=options.text_columns,
+        attempts=outcome.certificate.attempts if outcome else (),
     )
 
 

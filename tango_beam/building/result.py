@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
+from tango_beam.guarantees.certificate import Attempt, ClassAgreement, Guarantee
 from tango_beam.json_record import JsonRecord
 
 
@@ -133,6 +133,7 @@ class Built(JsonRecord):
       minutes: that the build took, those of earlier runs not counted.
       machine: what it ran on.
       columns: of the texts, one, or two for pairs.
+      attempts: promises that were tried on the rows that sign, the one that is made last.
     """
 
     name: str
@@ -159,3 +160,4 @@ class Built(JsonRecord):
     minutes: float
     machine: dict[str, Any]
     columns: tuple[str, ...] = ("text",)
+    attempts: tuple[Attempt, ...] = ()

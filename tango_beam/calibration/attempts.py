@@ -37,6 +37,15 @@ def open_output(cascade: CascadeConfig, output: str, overwrite: bool) -> tuple[A
         kept=[ATTEMPTS],
         foreign=lambda names: [] if ATTEMPTS in names else names,
     )
+    return on_record(folder)
+
+
+def on_record(folder: Path) -> tuple[Attempt, ...]:
+    """The attempts on record in a directory.
+
+    Raises:
+      RefusedError: what is there is no such record.
+    """
     path = folder / ATTEMPTS
     stored = json.loads(path.read_text()) if path.is_file() else []
     try:

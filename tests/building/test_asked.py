@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tango_beam.building import build, report, teacher
-from tango_beam.building.build import WORK
+from tango_beam.building.begun import WORK
 from tango_beam.building.options import BuildOptions
 from tests import endpoint_server, tiny
 

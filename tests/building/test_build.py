@@ -1,6 +1,7 @@
 """A build from a slow model and a corpus without labels to a certified cascade."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import build, classify
-from tango_beam.building.build import WORK
+from tango_beam.building.begun import WORK
 from tango_beam.building.result import Built
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE
@@ -98,8 +99,30 @@ def test_it_goes_on_where_it_was_and_does_not_train_again(built, corpus, teacher
 
 
 def test_other_options_do_not_go_on_with_it(built, corpus, teacher):
-    with pytest.raises(RefusedError, match=r"--agreement: expected 0.85.*--overwrite"):
-        build.main(arguments(corpus, teacher, built, "--agreement", "0.9", "--delta", "0.001"))
+    goal = ("--agreement", "0.85", "--delta", "0.001")
+    with pytest.raises(RefusedError, match=r"--seed: expected 0.*found 3.*--overwrite"):
+        build.main(arguments(corpus, teacher, built, *goal, "--seed", "3"))
+    with pytest.raises(RefusedError, match=r"expected .* rows to sign .* found a build with"):
+        build.main(arguments(corpus, teacher, built, "--agreement", "0.999", "--delta", "0.001"))
+    with pytest.raises(RefusedError, match="found a budget where there was none"):
+        build.main(arguments(corpus, teacher, built, "--max_escalation", "0.5"))
+
+
+def test_another_goal_trains_nothing_and_stays_on_record(built, corpus, teacher, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(built, mine)
+    before = {path: path.stat().st_mtime_ns for path in (mine / WORK).rglob("*.safetensors")}
+    for _ in range(2):  # the same once more is no other attempt
+        goal = ("--agreement", "0.75", "--delta", "0.001")
+        assert build.main(arguments(corpus, teacher, mine, *goal)) == DONE
+        again = {path: path.stat().st_mtime_ns for path in (mine / WORK).rglob("*.safetensors")}
+        assert again == before
+        certificate = load_cascade(str(mine)).certificate
+        assert [one.goals[0].value for one in certificate.attempts] == [0.85, 0.75]
+        assert certificate.signed[0].value == 0.75
+        page = (mine / "report.html").read_text()
+        assert "2 promises were tried on these rows" in page and "0.002 at most" in page
+    assert report_of(mine).speedup >= report_of(built).speedup
 
 
 def test_a_teacher_as_fast_as_its_students_is_written_alone(corpus, tmp_path):

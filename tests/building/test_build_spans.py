@@ -11,7 +11,7 @@ import pytest
 from pipelines import build, classify
 from tango_beam.answers import Task, span_text
 from tango_beam.building import span_students
-from tango_beam.building.build import WORK
+from tango_beam.building.begun import WORK
 from tango_beam.building.options import BuildOptions
 from tango_beam.building.parts import FEWEST_TRAIN
 from tango_beam.building.passes import TRIALS, Passes, Plan, passes_within
