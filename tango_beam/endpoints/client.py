@@ -13,6 +13,7 @@ from tango_beam.arrays import Float32
 from tango_beam.endpoints.answers_cache import Answer, AnswersCache, answer_key
 from tango_beam.endpoints.completion import (
     BUSY,
+    FAILED_AT_IT,
     CallError,
     Completion,
     FailedCallError,
@@ -26,7 +27,13 @@ from tango_beam.endpoints.limits import TokenBucket, backoff
 from tango_beam.endpoints.replies import EndpointError, Reply, Totals
 from tango_beam.endpoints.settings import Endpoint, Limits
 from tango_beam.endpoints.waiting_rows import Call, Row, WaitingRows
-from tango_beam.endpoints.wording import Negotiation, no_label, request_body, said_label
+from tango_beam.endpoints.wording import (
+    Features,
+    Negotiation,
+    no_label,
+    request_body,
+    said_label,
+)
 from tango_beam.errors import JobError
 
 __all__ = ["EndpointClient", "EndpointError", "Reply", "Totals"]
@@ -216,7 +223,8 @@ class EndpointClient:
         while True:
             body = request_body(self._endpoint, texts, features, said)
             try:
-                done = await self._insist(body, spent)
+                done = await self._insist(body, features, spent)
+                self._check_form(done, features)
             except RowRefusedError as refusal:
                 following = self._negotiation.refused(refusal.found, tried)
                 if following is None:
@@ -228,13 +236,24 @@ class EndpointClient:
                 self._state.answered = True
                 return done
 
-    async def _insist(self, body: dict[str, Any], spent: _Spent) -> Completion:
+    def _check_form(self, done: Completion, features: Features) -> None:
+        labels = self._endpoint.labels
+        if not done.cut and not self._negotiation.has_kept_to_it(features, done.content, labels):
+            said = " ".join(done.content.split())[:100]
+            raise RowRefusedError(f"'{said}', a response_format that was not kept to")
+
+    async def _insist(self, body: dict[str, Any], features: Features, spent: _Spent) -> Completion:
         """Sends a request as often as its row may be tried."""
         while True:
             try:
                 return await self._once(body, spent)
             except FailedCallError as failure:
                 self._state.last_failure = failure.found
+                # llama-cpp-python says 500 where others say 400 or 422.
+                if failure.status in FAILED_AT_IT and self._negotiation.is_refusal(
+                    failure.found, features
+                ):
+                    raise RowRefusedError(failure.found) from None
                 if spent.failed(failure, self._limits.tries):
                     raise
                 if not (failure.wait and failure.status in BUSY):  # for these all wait, at the gate

@@ -15,6 +15,8 @@ REFUSED_ROW = (400, 413, 422)
 # Timeout, conflict, too early, too many; beside all from 500 on.
 FAILED_FOR_NOW = (408, 409, 425, 429)
 BUSY = (429, 503)
+# The server broke on the request, or has no such thing.
+FAILED_AT_IT = (500, 501)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from tango_beam.endpoints.settings import Endpoint
 
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 # What an answer may be wrapped in: white space, quotes, markdown's asterisks.
 NOISE = " \t\r\n\"'`*\u2018\u2019\u201c\u201d«»"
 FEW_LOGPROBS = 5
+# The schema's place in `response_format`: OpenAI's, and the one that older servers know.
+Structure = Literal["json_schema", "json_object"]
 _FENCED = re.compile(r"\A```\w*\s*(.*?)\s*```\Z", re.DOTALL)
 
 
@@ -25,13 +27,14 @@ class Features:
     """What of a request some servers do not take.
 
     Attributes:
-      structured: `response_format` with a JSON schema whose `label` is one of the labels.
+      structured: type of the `response_format` that brings a JSON schema whose `label` is one of
+        the labels; None for no `response_format`.
       logprobs: alternatives to each token that are asked for; 0 for no log probabilities.
       temperature: 0 is asked for in so many words.
       completion_tokens: the answer's length is limited by `max_completion_tokens`, the newer name.
     """
 
-    structured: bool = True
+    structured: Structure | None = "json_schema"
     logprobs: int = 20
     temperature: bool = True
     completion_tokens: bool = False
@@ -43,7 +46,10 @@ class Features:
 
     def plainer(self) -> Iterator[Features]:
         """Requests that ask for less, the best first and the plainest last."""
-        for structured in dict.fromkeys([self.structured, False]):
+        structures: dict[Structure | None, None] = dict.fromkeys(
+            [self.structured, "json_object", None]
+        )
+        for structured in structures if self.structured else [None]:
             for logprobs in dict.fromkeys([self.logprobs, self.fewer_logprobs.logprobs, 0]):
                 less = replace(self, structured=structured, logprobs=logprobs)
                 if less != self:
@@ -51,9 +57,11 @@ class Features:
 
     def without_named(self, said: str) -> Features:
         """Without the one that a refusal names first; the same where it names none."""
+        knows_object = self.structured == "json_schema" and "json_object" in said
+        structured: Structure | None = "json_object" if knows_object else None
         ways = {
             r"response_format|json_schema|structured|guided|grammar": replace(
-                self, structured=False
+                self, structured=structured
             ),
             r"logprobs": self.fewer_logprobs,
             r"temperature": replace(self, temperature=False),
@@ -69,7 +77,7 @@ class Features:
 
     def __str__(self) -> str:
         parts = [
-            "structured output" if self.structured else "no structured output",
+            f"output of type {self.structured}" if self.structured else "no structured output",
             f"{self.logprobs} log probabilities a token" if self.logprobs else "no logprobs",
             *([] if self.temperature else ["no temperature"]),
             *(["max_completion_tokens"] if self.completion_tokens else []),
@@ -100,6 +108,26 @@ class Negotiation:
         elif not self.proven:
             self._settle(features)
             self.proven = True
+
+    def is_refusal(self, said: str, features: Features) -> bool:
+        """Whether a server's failure is its way to refuse what it does not take.
+
+        Args:
+          said: of the failure.
+          features: that the request had.
+        """
+        named = features.without_named(said) != features
+        return named and not (self.proven and features == self.features)
+
+    def has_kept_to_it(self, features: Features, content: str, labels: Sequence[str]) -> bool:
+        """Whether an answer has the form that was asked for.
+
+        Some servers take the older form and pass over the schema in it: what comes then is JSON of
+        any kind. Asked only until it is known: later, an answer that is no label is its row's.
+        """
+        if self.proven or features.structured != "json_object":
+            return True
+        return said_label(content, labels) is not None
 
     def refused(self, said: str, tried: Sequence[Features]) -> Features | None:
         """What to ask with next.
@@ -167,17 +195,19 @@ def request_body(
     if features.logprobs:
         body |= {"logprobs": True, "top_logprobs": features.logprobs}
     if features.structured:
-        body["response_format"] = _response_format(endpoint.labels)
+        body["response_format"] = _response_format(endpoint.labels, features.structured)
     return body
 
 
-def _response_format(labels: Sequence[str]) -> dict[str, Any]:
+def _response_format(labels: Sequence[str], structured: Structure) -> dict[str, Any]:
     schema = {
         "type": "object",
         "properties": {"label": {"type": "string", "enum": [*labels]}},
         "required": ["label"],
         "additionalProperties": False,
     }
+    if structured == "json_object":
+        return {"type": "json_object", "schema": schema}
     return {
         "type": "json_schema",
         "json_schema": {"name": "answer", "strict": True, "schema": schema},

@@ -68,7 +68,7 @@ def test_the_plainest_request_has_nothing_that_is_optional():
 @pytest.mark.parametrize(
     ("said", "left"),
     [
-        ("response_format is not supported", Features(structured=False)),
+        ("response_format is not supported", Features(structured=None)),
         ("top_logprobs must be at most 5", Features(logprobs=5)),
         ("no logprobs here", Features(logprobs=5)),
         ("body.temperature: only 1", Features(temperature=False)),
@@ -86,22 +86,22 @@ def test_a_refusal_without_a_name_has_a_row_try_plainer_requests():
     negotiation, tried = Negotiation("m"), [Features()]
     while (following := negotiation.refused("no", tried)) is not None:
         tried.append(following)
-    assert tried[-1] == Features(structured=False, logprobs=0)
-    assert len(tried) == len({*tried}) == 6
+    assert tried[-1] == Features(structured=None, logprobs=0)
+    assert len(tried) == len({*tried}) == 9
     assert negotiation.features == Features()  # it may have been the row
 
 
 def test_what_was_answered_once_is_asked_from_then_on():
     negotiation = Negotiation("m")
-    negotiation.works(Features(structured=False))
-    assert negotiation.features == Features(structured=False)
+    negotiation.works(Features(structured=None))
+    assert negotiation.features == Features(structured=None)
     assert negotiation.refused("response_format, logprobs", [negotiation.features]) is None
 
 
 def test_a_request_under_way_while_it_was_found_out_is_sent_again():
     negotiation = Negotiation("m")
-    assert negotiation.refused("response_format", [Features()]) == Features(structured=False)
-    assert negotiation.refused("response_format", [Features()]) == Features(structured=False)
+    assert negotiation.refused("response_format", [Features()]) == Features(structured=None)
+    assert negotiation.refused("response_format", [Features()]) == Features(structured=None)
 
 
 @pytest.mark.parametrize(
