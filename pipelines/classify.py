@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from tango_beam.job import prepare, runners, summary
+    from tango_beam.run import commit
     from tango_beam.run.lease import Lease
     from tango_beam.run.output import open_output
 
@@ -75,6 +76,9 @@ def main(arguments: Sequence[str]) -> int:
         spent = summary.Spent(0.0)
         if options.resume and store.has_ended():
             print("ended already; nothing was left to do")
+        elif not job.run.input.files:
+            commit.commit(store)
+            print("nothing new: every input file has been answered, and none has changed")
         else:
             spent = _run(job, beam_options, store, lease)
         seconds = time.monotonic() - started

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -46,6 +47,27 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise RefusedError(message)
+
+
+class Size(int):
+    """A number of bytes, as `512MB`, `64MiB` or plain digits say it."""
+
+    def __new__(cls, given: str | int) -> Size:
+        """Reads what is given.
+
+        Raises:
+          argparse.ArgumentTypeError: it is no size.
+        """
+        if isinstance(given, int):
+            return super().__new__(cls, given)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b)?", given.strip().lower())
+        if not found:
+            raise argparse.ArgumentTypeError(
+                f"expected bytes, such as 512MB, 64MiB or 1000000, found {given!r}"
+            )
+        number, unit, binary = found.groups()
+        power = "kmgt".index(unit) + 1 if unit else 0
+        return super().__new__(cls, round(float(number) * (1024 if binary else 1000) ** power))
 
 
 def split_beam_arguments(parser: Parser, arguments: Sequence[str]) -> tuple:
@@ -125,6 +147,7 @@ def option(
     group: str = "",
     separator: str | None = None,
     resumed: str = "same",
+    positional: bool = False,
 ) -> Any:
     """A field of an options dataclass, with what its command line says of it.
 
@@ -136,9 +159,11 @@ def option(
       separator: between the values of a tuple that is given as one argument.
       resumed: how it may differ where a run is resumed: `same`, not at all; `spelled`, as it likes
         if it stands for the same; `free`, as it likes.
+      positional: it is given by its place, without a name.
     """
     said = {"about": about, "metavar": metavar, "group": group, "separator": separator}
-    return dataclasses.field(default=default, metadata={**said, "resumed": resumed})
+    more = {"resumed": resumed, "positional": positional}
+    return dataclasses.field(default=default, metadata={**said, **more})
 
 
 def names_of(kind: type, resumed: str) -> set[str]:
@@ -202,6 +227,9 @@ def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field, hi
         )
     elif tuple in (typing.get_origin(hint), *map(typing.get_origin, typing.get_args(hint))):
         options["action"] = "append"
+    if field.metadata["positional"]:
+        parser.add_argument(field.name, metavar=field.name.upper(), help=about)
+        return
     parser.add_argument(f"--{field.name}", **options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -16,6 +16,8 @@ from tango_beam.io.planned import Input, PlannedFile
 from tango_beam.io.unify import unify
 from tango_beam.options import CHECKPOINT_BYTES
 from tango_beam.record_columns import OutputColumns
+
+Choose = Callable[[Sequence[InputFile]], tuple[list[InputFile], tuple[str, ...]]]
 
 
 def inspect(
@@ -33,6 +35,7 @@ def inspect(
     output: OutputColumns | None = None,
     option: str = "--input",
     columns_option: str = "--columns",
+    choose: Choose | None = None,
 ) -> Input:
     """Finds the files, reads their schema and checks that the job can read them.
 
@@ -50,6 +53,8 @@ def inspect(
       output: the columns that the output adds.
       option: the option that names the files, for messages.
       columns_option: the option that names the columns.
+      choose: which of the files are read, and what is said of that; all by default. Where it takes
+        none, a file that it leaves out tells the columns.
 
     Raises:
       RefusedError: says which file or column, what was expected and what was found.
@@ -59,8 +64,11 @@ def inspect(
     files, passed_over = expand(patterns, SUFFIXES, input_format, option, texts)
     folders = partitions.find(patterns, files)
     asked = replace(asked, option=columns_option, outside=tuple(folders.schema.names))
-    found, outside = partitions.join(_look(files, asked), folders, asked)
-    found = replace(found, notes=(*passed_over, *found.notes))
+    taken, said = choose(files) if choose else (files, ())
+    found, outside = partitions.join(_look(taken or files[:1], asked), folders, asked)
+    found = replace(found, notes=(*said, *passed_over, *found.notes))
+    if not taken:
+        found = replace(found, files=[], broken=[])
     return replace(_input(found, asked, limit), checkpoint_bytes=checkpoint_bytes, outside=outside)
 
 

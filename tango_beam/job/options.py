@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
-from tango_beam.command_line import names_of, option
+from tango_beam.command_line import Size, names_of, option
 from tango_beam.errors import RefusedError
 from tango_beam.options import (
     CHECKPOINT_BYTES,
@@ -41,6 +41,16 @@ class ClassifyOptions(EndpointOptions, TierOptions, InputOptions):
         "keep",
     )
     limit: int | None = _reading("only the first N rows", None, resumed="spelled")
+    after: tuple[str, ...] = _reading(
+        "an earlier output, and those that it came after: pass over the files that they have "
+        "answered and that have not changed since; may be given more than once",
+        (),
+        metavar="OUTPUT",
+        resumed="spelled",
+    )
+    force: bool = _reading(
+        "--after: go by outputs of another cascade, or of other texts, too", False, resumed="free"
+    )
     allow_broken_files: bool = _reading(
         "go on past a file that breaks midway, and list it in the manifest", False
     )
@@ -77,10 +87,17 @@ class ClassifyOptions(EndpointOptions, TierOptions, InputOptions):
     audit_rate: float | None = _writing(
         "the same, as a share of the rows", None, metavar="0..1", resumed="spelled"
     )
-    checkpoint_bytes: int = _writing(
-        "bytes of input that are read, scored and stored at a time",
-        CHECKPOINT_BYTES,
+    checkpoint_bytes: Size = _writing(  # noqa: RUF009 - a field
+        "input that is read, scored and stored at a time: bytes, or 64MiB, 1GB, ...",
+        Size(CHECKPOINT_BYTES),
+        metavar="SIZE",
         resumed="spelled",
+    )
+    part_bytes: Size | None = _writing(  # noqa: RUF009 - a field
+        "join part files at the end until they are of about this size, such as 512MB (default: one "
+        "or a few for each checkpoint)",
+        None,
+        metavar="SIZE",
     )
     workers: int | None = option(
         "micro-batches that a process scores at once, a core each (default: every core)",
@@ -124,7 +141,9 @@ class ClassifyOptions(EndpointOptions, TierOptions, InputOptions):
                 "--second_tier_ram, --second_tier_accelerator: expected --placement apart, found "
                 "together"
             )
-        refuse_outside(self, 1, "limit", "checkpoint_bytes", "audit_rows", "workers")
+        refuse_outside(self, 1, "limit", "checkpoint_bytes", "part_bytes", "audit_rows", "workers")
+        if self.force and not self.after:
+            raise RefusedError("--force: expected --after OUTPUT with it, found none")
 
     def of_results(self, device: str, precision: str) -> dict[str, Any]:
         """Every option that changes a result, as JSON holds it, device and precision settled."""

@@ -15,12 +15,14 @@ from tango_beam.config import CascadeConfig, Compute
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees import certificate
 from tango_beam.io import inputs
+from tango_beam.io.files import InputFile
 from tango_beam.io.jsonl_schema import read_schema
 from tango_beam.io.planned import Input, PlannedFile, describe_corpus
 from tango_beam.job.options import ClassifyOptions
 from tango_beam.placement import Placement, placement_of
 from tango_beam.record_columns import OutputColumns
 from tango_beam.resolve import load_tiers, resolve_cascade, settle
+from tango_beam.run import earlier
 from tango_beam.run.keep import Keep
 from tango_beam.run.last_step import Commit
 from tango_beam.run.read import ReadRecords
@@ -75,7 +77,7 @@ class Job:
         for number, branch in enumerate(scored.failures, start=1):
             sink = Sink(output, "dead")
             stored.append(branch | f"DeadInTier{number}" >> place.hinted(sink, number))
-        _ = tuple(stored) | "Manifest" >> Commit(output)
+        _ = tuple(stored) | "Manifest" >> Commit(output, joins=self.run.part_bytes is not None)
 
     @property
     def weight(self) -> int:
@@ -127,6 +129,7 @@ def prepare(options: ClassifyOptions, *, local: bool = True, processes: int = 1)
         costs=True,
         answer=cascade.shape,
     )
+    growth = _Growth(options)
     corpus = inputs.inspect(
         options.input,
         options.text_columns,
@@ -140,12 +143,39 @@ def prepare(options: ClassifyOptions, *, local: bool = True, processes: int = 1)
         # A stated schema is for typed columns; without one nothing of a line need change.
         own_lines=options.output_format == "jsonl" and options.schema is None,
         output=columns,
+        choose=growth.choose if options.after else None,
     )
     columns = replace(columns, text_columns=corpus.texts)
-    job = Job(options, cascade, compute, columns, _run(options, cascade, compute, columns, corpus))
-    if local:
+    run = growth.checked(_run(options, cascade, compute, columns, corpus))
+    if local and corpus.files:
         load_tiers(cascade, compute)
-    return job
+    return Job(options, cascade, compute, columns, run)
+
+
+class _Growth:
+    """What earlier outputs have answered of the corpus (`--after`)."""
+
+    def __init__(self, options: ClassifyOptions) -> None:
+        self._force = options.force
+        self._outputs = earlier.follow(options.after, options.output) if options.after else []
+        self._division: earlier.Division | None = None
+
+    def choose(self, files: Sequence[InputFile]) -> tuple[list[InputFile], tuple[str, ...]]:
+        self._division = earlier.divide(files, self._outputs)
+        return [*self._division.new], self._division.notes
+
+    def checked(self, run: Run) -> Run:
+        """The run with what it comes after.
+
+        Raises:
+          RefusedError: another cascade made an earlier output, and --force is off.
+        """
+        if self._division is None:
+            return run
+        if not self._force:
+            earlier.refuse_others(self._outputs, run.cascade, run.options)
+        earlier.warn(self._division, self._outputs)
+        return replace(run, after=self._division.after)
 
 
 def _refuse_audit(options: ClassifyOptions, cascade: CascadeConfig) -> None:
@@ -214,6 +244,7 @@ def _describe_cascade(
         "fingerprint": cascade.fingerprint(precision),
         "scoring_fingerprint": fingerprint,
         "labels": list(cascade.labels),
+        "task": cascade.task.to_json(),
         "thresholds": thresholds,
         "filter": cascade.filter,
         "label_thresholds": list(cascade.label_thresholds),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 from tango_beam.errors import JobError
 from tango_beam.guarantees import audit_verdict
-from tango_beam.io import plan, planned
+from tango_beam.io import planned
 from tango_beam.machine import versions
-from tango_beam.run import answer_counts, receipts
+from tango_beam.run import answer_counts, join, receipts
 from tango_beam.run.answer_counts import AnswerCounts
 from tango_beam.run.layout import (
     AUDIT,
     DEAD_LETTERS,
     FAILURE,
+    JOINS,
     MANIFEST,
     RECEIPTS,
     TEMPORARY,
@@ -33,7 +36,7 @@ from tango_beam.run.manifest import (
     Rows,
     Tokens,
 )
-from tango_beam.run.receipts import EXAMPLES, READ, Example, Receipt, StoredFile, TierCost
+from tango_beam.run.receipts import EXAMPLES, Example, Receipt, StoredFile, TierCost
 from tango_beam.run.run_file import Run, describe_schema, load_run
 from tango_beam.run.store import Store
 
@@ -48,10 +51,9 @@ def commit(store: Store) -> None:
     """
     if not store.has_ended():
         run = load_run(store)
-        names = store.names(RECEIPTS)
-        counted = receipts.load(store, receipts.of_attempts(names, receipts.committed(names)))
-        _require_every_checkpoint(run, counted)
-        manifest = summarize(run, counted)
+        counted = [*join.count(store).values()]
+        receipts.require_every_checkpoint(run.items(), counted)
+        manifest = summarize(run, counted, functools.partial(join.joined, store))
         stored = manifest.stored
         store.delete([name for name in store.names() if is_part(name) and name not in stored])
         rows = manifest.rows
@@ -59,46 +61,31 @@ def commit(store: Store) -> None:
         store.write_json(FAILURE if failed else MANIFEST, manifest.to_json())
     store.drop_folder(RECEIPTS)
     store.drop_folder(TEMPORARY)
+    store.delete([JOINS])
 
 
-def _require_every_checkpoint(run: Run, counted: list[Receipt]) -> None:
-    """Raises unless every checkpoint of the plan was read, each once."""
-    last = {receipt.checkpoint: receipt.last for receipt in counted if receipt.step == READ}
-    missing = []
-    for number, item in enumerate(run.items()):
-        index = 0
-        while last.get(plan.number(number, index)) is False:
-            index += 1
-        if item.stream or index == 0:
-            # An extra, empty checkpoint may follow a stream's last.
-            missing += [] if plan.number(number, index) in last else [(number, index)]
-    if missing:
-        raise JobError(
-            f"expected every checkpoint to be committed, found {len(missing)} that are not; the "
-            f"first is number {missing[0][1]} of item {missing[0][0]}"
-        )
-
-
-def summarize(run: Run, counted: list[Receipt]) -> Manifest:
+def summarize(
+    run: Run,
+    counted: list[Receipt],
+    joined: Callable[[list[StoredFile]], list[StoredFile]] = lambda files: files,
+) -> Manifest:
     """Adds receipts up.
+
+    Args:
+      run: what was asked for.
+      counted: the receipts that count.
+      joined: puts parts in the places of their pieces.
 
     Raises:
       JobError: rows read are not rows accepted, escalated and dead, or rows written are not those
         that were answered and kept.
     """
-    rows: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    costs: dict[str, TierCost] = {}
-    for receipt in counted:
-        rows[receipt.step] += receipt.rows
-        rows["filtered"] += receipt.filtered
-        errors.update(receipt.errors)
-        receipts.add_costs(costs, receipt.costs)
-    costs = dict(sorted(costs.items()))
+    rows, errors, costs = _sums(counted)
     if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
         raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
     rows["accepted"] += rows["audited"]
-    files = sorted((f for receipt in counted for f in receipt.files), key=lambda f: f.name)
+    pieces = [file for receipt in counted for file in receipt.files]
+    files = sorted(joined(pieces), key=lambda file: file.name)
     data = tuple(file for file in files if not file.name.startswith("_"))
     if sum(file.rows for file in data) != rows["accepted"] + rows["escalated"] - rows["filtered"]:
         raise JobError(
@@ -129,6 +116,8 @@ def summarize(run: Run, counted: list[Receipt]) -> Manifest:
         counts=_counts(counted),
         versions=versions(),
         options=run.options,
+        id=run.id,
+        after=run.after,
     )
 
 
@@ -149,6 +138,19 @@ def _counts(counted: list[Receipt]) -> Counts:
         return answer_counts.total(one.counts for one in counted if one.step in steps)
 
     return Counts(of("accepted", "audited"), of("escalated"))
+
+
+def _sums(counted: list[Receipt]) -> tuple[Counter[str], Counter[str], dict[str, TierCost]]:
+    """Rows by step, dead rows by reason, and costs by tier."""
+    rows: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    costs: dict[str, TierCost] = {}
+    for receipt in counted:
+        rows[receipt.step] += receipt.rows
+        rows["filtered"] += receipt.filtered
+        errors.update(receipt.errors)
+        receipts.add_costs(costs, receipt.costs)
+    return rows, errors, dict(sorted(costs.items()))
 
 
 def _asked(costs: dict[str, TierCost], options: dict[str, Any]) -> dict[str, Asked]:

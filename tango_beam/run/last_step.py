@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import apache_beam as beam
 
-from tango_beam.run import commit
+from tango_beam.run import commit, join
 from tango_beam.run.store import Store
 
 KEYED = tuple[int, int]
@@ -15,11 +17,12 @@ class Commit(beam.PTransform):
 
     Args:
       output: the run's output directory.
+      joins: pieces are joined into parts of a chosen size before (see `join`).
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, joins: bool = False) -> None:
         super().__init__()
-        self._output = output
+        self._output, self._joins = output, joins
 
     def expand(self, names: tuple[beam.PCollection, ...]) -> beam.PCollection:
         output = self._output
@@ -31,9 +34,25 @@ class Commit(beam.PTransform):
             ends | f"ToOneKey{number}" >> beam.Map(lambda _: (0, 0)).with_output_types(KEYED)
             for number, ends in enumerate((*names, always))
         ]
-        return (
-            keyed
-            | "Receipts" >> beam.Flatten()
-            | "AfterAll" >> beam.GroupByKey()
-            | "Commit" >> beam.Map(lambda _: commit.commit(Store(output))).with_output_types(None)
-        )
+        after = keyed | "Receipts" >> beam.Flatten() | "AfterAll" >> beam.GroupByKey()
+        if self._joins:
+            # The first of them stands for a run without joins.
+            after = (
+                after
+                | "Decide" >> beam.FlatMap(lambda _: [None, *_decide(Store(output))])
+                | "Spread" >> beam.Reshuffle()
+                | "Join" >> beam.Map(lambda one: _execute(Store(output), one))
+                | "AfterJoins" >> beam.GroupByKey()
+            )
+        last = beam.Map(lambda _: commit.commit(Store(output))).with_output_types(None)
+        return after | "Commit" >> last
+
+
+def _decide(store: Store) -> list[dict[str, Any]]:
+    return [one.to_json() for one in join.decide(store)]
+
+
+def _execute(store: Store, stored: dict[str, Any] | None) -> KEYED:
+    if stored is not None:
+        join.execute(store, join.Join.from_json(stored))
+    return 0, 0

@@ -5,6 +5,7 @@ _dead_letters/part-*.jsonl        rows without an answer
 _audit/part-*.parquet             both tiers' answers to the rows that were checked
 _run.json                         what was asked for; written first
 _receipts/*.json                  what each step has stored; gone when the run is complete
+_joins.json                       which pieces make a part file; gone when the run is complete
 _lease.json                       who is writing here
 _tmp/                             files that are being written
 _manifest.json, _failure.json     how the run ended; one of them is written last
@@ -17,6 +18,7 @@ RUN_FILE = "_run.json"
 MANIFEST = "_manifest.json"
 FAILURE = "_failure.json"
 REPORT = "_report.html"
+JOINS = "_joins.json"
 LEASE = "_lease.json"
 RECEIPTS = "_receipts"
 DEAD_LETTERS = "_dead_letters"
@@ -37,4 +39,5 @@ def is_part(name: str) -> bool:
 def is_of_a_run(name: str) -> bool:
     """Whether a run may have written a file of this name (the lease apart)."""
     top, _, below = name.partition("/")
-    return top in FOLDERS or name in (*MARKS, REPORT) or (not below and top.startswith(PART))
+    marks = (*MARKS, REPORT, JOINS)
+    return top in FOLDERS or name in marks or (not below and top.startswith(PART))

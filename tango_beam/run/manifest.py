@@ -53,7 +53,7 @@ class Audit(AuditVerdict):
 
 @dataclass(frozen=True)
 class Cascade(JsonRecord):
-    """The cascade that answered: fingerprints, labels, thresholds, tiers, certificate.
+    """The cascade that answered: fingerprints, labels, thresholds, tiers, task, certificate.
 
     A filter names its label; its `label_thresholds` are those of rows that a tier calls so.
     """
@@ -64,6 +64,7 @@ class Cascade(JsonRecord):
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
     tiers: tuple[dict[str, Any], ...] = ()
+    task: dict[str, Any] = field(default_factory=dict)
     filter: str | None = None
     label_thresholds: tuple[float | None, ...] = ()
     certificate: Coverage = Coverage()  # noqa: RUF009 - frozen
@@ -111,6 +112,37 @@ class Counts(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Earlier(JsonRecord):
+    """An earlier output that holds rows of the corpus, and how many of the input's files.
+
+    Its manifest bears the `id`, wherever it lies by now.
+    """
+
+    output: str
+    id: str
+    files: int
+
+
+@dataclass(frozen=True)
+class Superseded(JsonRecord):
+    """An input file whose rows in an earlier output no longer count."""
+
+    path: str
+    output: str
+
+
+@dataclass(frozen=True)
+class After(JsonRecord):
+    """What a run came after (`--after`).
+
+    The corpus' rows are those of this output and of `outputs`, less those of `superseded` files.
+    """
+
+    outputs: tuple[Earlier, ...] = ()
+    superseded: tuple[Superseded, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest(JsonRecord):
     """What a run gave, and what it took.
 
@@ -133,6 +165,8 @@ class Manifest(JsonRecord):
       counts: rows by confidence, answer and length.
       versions: of the packages that scored.
       options: every option that changes a result.
+      id: of the run; no other has it.
+      after: the earlier outputs that hold the rest of the corpus; None without `--after`.
     """
 
     version: int
@@ -153,6 +187,8 @@ class Manifest(JsonRecord):
     counts: Counts = field(default_factory=Counts)
     versions: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    after: After | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object."""

@@ -1,7 +1,8 @@
-"""Part files: record batches appended, rolled at a size, published whole."""
+"""Part files: record batches appended, rolled at a size, published whole; and joined."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tango_beam import record_columns
+from tango_beam.errors import JobError
 from tango_beam.io.json_members import add_columns
 from tango_beam.io.json_values import dump_rows
 from tango_beam.run.receipts import StoredFile
@@ -16,6 +18,7 @@ from tango_beam.run.store import Publication, Store
 
 PARQUET_ROW_GROUP_ROWS = 1 << 16
 PART_BYTES = 128 << 20
+_COPY_BYTES = 1 << 20
 # What is written then fits in a processor's cache, and costs no fresh memory.
 JSON_LINES_AT_ONCE = 1024
 
@@ -35,8 +38,9 @@ class _Writer(Protocol):
 class _Parquet:
     """Gathers batches into row groups of a useful size; one of them is written at a time."""
 
-    def __init__(self, publication: Publication, schema: pa.Schema) -> None:
+    def __init__(self, publication: Publication, schema: pa.Schema, part_bytes: int) -> None:
         self._schema, self._file = schema, publication.file
+        self._most = min(PART_BYTES // 4, part_bytes)
         self._writer = pq.ParquetWriter(publication.file, schema, compression="zstd")
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = self._stored = 0
@@ -46,7 +50,7 @@ class _Parquet:
         self._held.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        if self._rows >= PARQUET_ROW_GROUP_ROWS or self._bytes >= PART_BYTES // 4:
+        if self._rows >= PARQUET_ROW_GROUP_ROWS or self._bytes >= self._most:
             self._flush()
 
     def stored(self) -> int:
@@ -124,8 +128,12 @@ class Part:
             name = f"{self._stem}-{len(self.files)}.{self._format}"
             publication = self._store.create(name)
             parquet = self._format == "parquet"
-            writer = _Parquet(publication, self._schema) if parquet else _JsonLines(publication)
-            self._open = publication, writer
+            self._open = (
+                publication,
+                _Parquet(publication, self._schema, self._part_bytes)
+                if parquet
+                else _JsonLines(publication),
+            )
         self._open[1].write(batch)
         self._in_file += batch.num_rows
         self.rows += batch.num_rows
@@ -141,3 +149,50 @@ class Part:
         size = publication.publish()
         self.files.append(StoredFile(publication.name, self._in_file, size))
         self._open, self._in_file = None, 0
+
+
+def join(store: Store, name: str, pieces: Sequence[str], rows: int) -> None:
+    """Joins part files into one: lines as they stand, Parquet in row groups of a useful size.
+
+    Args:
+      store: the output directory.
+      name: of the file that is made.
+      pieces: of one format and one schema, in order.
+      rows: that they hold.
+
+    Raises:
+      FileNotFoundError: a piece is not there; JobError: they hold another number of rows.
+    """
+    publication = store.create(name)
+    copy = _copy_parquet if name.endswith(".parquet") else _copy_lines
+    found = copy(store, pieces, publication)
+    if found != rows:
+        raise JobError(f"{name}: expected {rows:,} rows in its pieces, found {found:,}")
+    publication.publish()
+
+
+def _copy_lines(store: Store, pieces: Sequence[str], publication: Publication) -> int:
+    rows = 0
+    for piece in pieces:
+        with store.open_input(piece) as file:
+            while data := file.read(_COPY_BYTES):
+                publication.file.write(data)
+                rows += data.count(b"\n")
+    return rows
+
+
+def _copy_parquet(store: Store, pieces: Sequence[str], publication: Publication) -> int:
+    writer: _Parquet | None = None
+    rows = 0
+    for piece in pieces:
+        with store.open_input(piece) as file, pq.ParquetFile(file) as source:
+            if writer is None:
+                # As it was written: types that Parquet alone does not know stand in it, too.
+                writer = _Parquet(publication, source.schema_arrow, PART_BYTES)
+            for group in range(source.num_row_groups):
+                for batch in source.read_row_group(group).to_batches():
+                    writer.write(batch)
+                    rows += batch.num_rows
+    if writer is not None:
+        writer.close()
+    return rows

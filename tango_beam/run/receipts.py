@@ -18,6 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from tango_beam.errors import JobError
+from tango_beam.io import plan
+from tango_beam.io.planned import Item
 from tango_beam.json_record import JsonRecord
 from tango_beam.record_columns import Origin
 from tango_beam.run.answer_counts import AnswerCounts
@@ -275,6 +278,24 @@ def load(store: Store, names: Iterable[str]) -> list[Receipt]:
 
     with ThreadPoolExecutor(16) as pool:
         return [*pool.map(read, names)]
+
+
+def require_every_checkpoint(items: Iterable[Item], counted: Iterable[Receipt]) -> None:
+    """Raises JobError unless every checkpoint of the plan was read, each once."""
+    last = {receipt.checkpoint: receipt.last for receipt in counted if receipt.step == READ}
+    missing = []
+    for number, item in enumerate(items):
+        index = 0
+        while last.get(plan.number(number, index)) is False:
+            index += 1
+        if item.stream or index == 0:
+            # An extra, empty checkpoint may follow a stream's last.
+            missing += [] if plan.number(number, index) in last else [(number, index)]
+    if missing:
+        raise JobError(
+            f"expected every checkpoint to be committed, found {len(missing)} that are not; the "
+            f"first is number {missing[0][1]} of item {missing[0][0]}"
+        )
 
 
 def of_attempts(names: Iterable[str], attempts: dict[int, int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow as pa
 from tango_beam.io import plan, planned
 from tango_beam.io.planned import Input, Item, LineColumns
 from tango_beam.run.layout import RUN_FILE
+from tango_beam.run.manifest import After
 from tango_beam.run.store import Store
 
 # 4: sinks count answered rows in bins.
@@ -31,6 +33,8 @@ class Run:
       cascade: fingerprint, thresholds and certificate, for the manifest.
       audit_rate: share of rows drawn for the audit.
       options: every option that changes a result, as given.
+      id: random; no other run has it.
+      after: the earlier outputs that hold the rest of the corpus; None without `--after`.
     """
 
     input: Input
@@ -40,6 +44,13 @@ class Run:
     cascade: dict[str, Any] = field(default_factory=dict)
     audit_rate: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    after: After | None = None
+
+    @property
+    def part_bytes(self) -> int | None:
+        """The size that part files are to have; None for one of each sink and checkpoint."""
+        return self.options.get("part_bytes")
 
     @property
     def prefix(self) -> str:
@@ -70,6 +81,8 @@ class Run:
             "allow_broken_files": given.allow_broken_files,
             "broken": list(given.broken),
             "outside": list(given.outside),
+            "id": self.id,
+            "after": None if self.after is None else self.after.to_json(),
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -102,7 +115,14 @@ def load_run(store: Store) -> Run:
         outside=tuple(stored["outside"]),
     )
     output_schema = _from_text(stored["output_schema_ipc"])
-    return Run(given, output_schema, **{name: stored[name] for name in _PLAIN})
+    after = stored.get("after")
+    return Run(
+        given,
+        output_schema,
+        id=stored.get("id", ""),
+        after=None if after is None else After.from_json(after),
+        **{name: stored[name] for name in _PLAIN},
+    )
 
 
 def _describe_lines(lines: LineColumns) -> dict[str, Any]:

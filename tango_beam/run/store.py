@@ -48,6 +48,11 @@ class Store:
         """Full path of a file in the directory."""
         return f"{self._root}/{name}" if name else self._root
 
+    @property
+    def address(self) -> str:
+        """The directory's full path, or its full URL."""
+        return self._root if self._local else str(self._fs.unstrip_protocol(self._root))
+
     def abandon(self) -> None:
         """Lets nothing of this process begin or publish a file there any more; clears up.
 
@@ -97,6 +102,18 @@ class Store:
             return json.loads(self._fs.cat_file(self.path(name)))
         except FileNotFoundError:
             return None
+
+    def open_input(self, name: str) -> BinaryIO:
+        """Opens a file for reading.
+
+        Raises:
+          FileNotFoundError: it is not there.
+        """
+        return self._fs.open(self.path(name), "rb")
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return int(self._fs.size(self.path(name)))
 
     def exists(self, name: str) -> bool:
         """Whether a file is there."""

@@ -26,7 +26,7 @@ from tango_beam.run import receipts
 from tango_beam.run.answer_counts import AnswerCounts, AnswerTally
 from tango_beam.run.keep import Keep
 from tango_beam.run.layout import AUDIT, DEAD_LETTERS, PART
-from tango_beam.run.parts import Part
+from tango_beam.run.parts import PART_BYTES, Part
 from tango_beam.run.receipts import EXAMPLES, Checked, Example, TierCost
 from tango_beam.run.run_file import Run, load_run
 from tango_beam.run.store import Store
@@ -138,17 +138,18 @@ class _Write(beam.DoFn):
         # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
         unique = f"{origin.delivery or origin.attempt:016x}{secrets.token_hex(2)}"
         stem = f"{PART}{item:06d}-{index:04d}-{self._step}-{unique}"
+        most = self._run.part_bytes or PART_BYTES
         if self._step == DEAD:
             schema = record_columns.DEAD_LETTER_SCHEMA
-            return _Pending(Part(self._store, f"{DEAD_LETTERS}/{stem}", schema, JSONL))
-        part = Part(self._store, stem, self._run.output_schema, self._run.output_format)
+            return _Pending(Part(self._store, f"{DEAD_LETTERS}/{stem}", schema, JSONL, most))
+        part = Part(self._store, stem, self._run.output_schema, self._run.output_format, most)
         tally = self._tally()
         if not self._run.audit_rate:
             return _Pending(part, tally=tally)
         answer = self._run.output_schema.field(self._run.prefix + "prediction")
         schema = audit.audit_schema(self._run.input.text_columns, answer.type)
         name = f"{AUDIT}/{stem}"
-        return _Pending(part, Part(self._store, name, schema, PARQUET), tally)
+        return _Pending(part, Part(self._store, name, schema, PARQUET, most), tally)
 
     def _tally(self) -> AnswerTally | None:
         if self._decoder is None:

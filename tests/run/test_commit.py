@@ -11,7 +11,7 @@ from tango_beam.io.planned import Slice
 from tango_beam.io.slice_reader import Reading, SliceReader
 from tango_beam.job import prepare, runners
 from tango_beam.job.options import ClassifyOptions
-from tango_beam.run import commit
+from tango_beam.run import commit, join, receipts
 from tango_beam.run.layout import RECEIPTS
 from tango_beam.run.output import open_output
 from tango_beam.run.receipts import Receipt, StoredFile
@@ -180,6 +180,42 @@ def test_filtered_rows_are_answered_ones_that_no_file_holds(prepared):
     found[1] = dataclasses.replace(found[1], filtered=1)
     with pytest.raises(JobError, match="files of all rows accepted or escalated and not filtered"):
         commit.summarize(prepared.run, found)
+
+
+@pytest.fixture
+def joining(prepared):
+    """The same job with parts of a chosen size."""
+    options = {**prepared.run.options, "part_bytes": 20_000}
+    return dataclasses.replace(prepared, run=dataclasses.replace(prepared.run, options=options))
+
+
+def test_a_run_that_is_killed_among_its_joins_has_every_row_once(joining, without_commit):
+    store = open_output(joining.options.output, joining.run)
+    plain = dataclasses.replace(joining, run=dataclasses.replace(joining.run, options={}))
+    without_commit(plain)  # killed before the first join
+    joins = join.decide(store)
+    assert len(joins) > 2
+    join.execute(store, joins[0])
+    store.create(joins[1].name).file.write(b"half")  # killed in the second
+    # An attempt that is late does not count any more, though its number is lower.
+    first = joins[-1].pieces[0]
+    for name in store.names(RECEIPTS):
+        receipt = Receipt.from_json(store.read_json(name))
+        if receipt.step == "read":
+            receipts.publish(store, dataclasses.replace(receipt, attempt=0))
+            dead = dataclasses.replace(receipt, attempt=0, step="dead")
+            receipts.publish(store, dead)
+    assert store.exists(first)
+    run(joining)
+    rows, letters, manifest = read_output(store.url)
+    accounted(rows, letters, manifest)
+    assert sorted(row["id"] for row in rows) == sorted([*range(200), *range(50)])
+    assert {file["name"] for file in manifest["files"]} == parts(store)
+    assert {one.name for one in joins} & parts(store)
+    assert not [name for name in store.names() if name.startswith("_joins")]
+    before = json.dumps(manifest)
+    run(joining)
+    assert json.dumps(read_output(store.url)[2]) == before
 
 
 def test_a_half_written_file_is_never_seen(tmp_path):
