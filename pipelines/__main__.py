@@ -14,6 +14,7 @@ COMMANDS = {
     "build": "build a certified cascade out of a slow model and a corpus",
     "classify": "classify a corpus with a cascade",
     "show": "show how a run of classify stands, ended or under way",
+    "compare": "say what differs between two runs over one corpus",
     "tune": "find how each tier is fastest on this machine",
     "calibrate": "choose the threshold on a corpus, and sign for what it costs in quality",
     "evaluate": "say how good and how fast a cascade is on labelled rows",

@@ -45,7 +45,7 @@ FLOORS = (
     ),
     ("the run directory", "run/"),
     ("the main job", "job/"),
-    ("the other commands", "calibration/", "evaluation/", "tuning/", "training/"),
+    ("the other commands", "calibration/", "comparing/", "evaluation/", "tuning/", "training/"),
     ("the command that takes the others together", "building/"),
     ("table of contents, and entry points", "", "pipelines/"),
 )

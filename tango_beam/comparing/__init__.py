@@ -1,0 +1,1 @@
+"""`pipelines.compare`: two runs over one corpus, side by side."""
