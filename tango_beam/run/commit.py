@@ -81,16 +81,11 @@ def summarize(
         that were answered and kept.
     """
     rows, errors, costs = _sums(counted)
-    if rows["read"] != sum(rows[kind] for kind in ("accepted", "audited", "escalated", "dead")):
-        raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
     rows["accepted"] += rows["audited"]
     pieces = [file for receipt in counted for file in receipt.files]
     files = sorted(joined(pieces), key=lambda file: file.name)
     data = tuple(file for file in files if not file.name.startswith("_"))
-    if sum(file.rows for file in data) != rows["accepted"] + rows["escalated"] - rows["filtered"]:
-        raise JobError(
-            f"expected files of all rows accepted or escalated and not filtered, found {dict(rows)}"
-        )
+    _check(rows, sum(file.rows for file in data))
     fates = Rows(*(rows[fate.name] for fate in fields(Rows)))
     cascade = Cascade.from_json(run.cascade)
     seconds = {"read": sum(r.seconds for r in counted)} | {t: c.seconds for t, c in costs.items()}
@@ -119,6 +114,16 @@ def summarize(
         id=run.id,
         after=run.after,
     )
+
+
+def _check(rows: Counter[str], written: int) -> None:
+    """Raises JobError where a row is missing, or there too often."""
+    if rows["read"] != rows["accepted"] + rows["escalated"] + rows["dead"]:
+        raise JobError(f"expected rows read to be accepted, escalated or dead, found {dict(rows)}")
+    if written != rows["accepted"] + rows["escalated"] - rows["filtered"]:
+        raise JobError(
+            f"expected files of all rows accepted or escalated and not filtered, found {dict(rows)}"
+        )
 
 
 def _dead_letters(
