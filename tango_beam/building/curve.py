@@ -1,13 +1,15 @@
-"""The curve of agreement against cost, as SVG."""
+"""The curve of agreement against cost, as SVG; speedups on a logarithmic scale."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tango_beam.building.result import Offer
 from tango_beam.html_page import ticks
 
-_WIDE, _HIGH, _LEFT, _BELOW, _TOP = 720, 320, 58, 42, 14
+_WIDE, _HIGH, _LEFT, _BELOW, _TOP = 560, 300, 52, 42, 14
+_MOST_SPEEDUPS = 9
 
 
 def svg(front: Sequence[Offer], chosen: Sequence[Offer]) -> str:
@@ -25,7 +27,8 @@ def svg(front: Sequence[Offer], chosen: Sequence[Offer]) -> str:
     fastest = max(1.0, *(speedup for speedup, _ in points)) * 1.05
 
     def place(speedup: float, agreement: float) -> tuple[float, float]:
-        across = (_WIDE - _LEFT - 16) * (speedup - 1) / max(1e-9, fastest - 1)
+        part = math.log(max(1.0, speedup)) / max(1e-9, math.log(fastest))
+        across = (_WIDE - _LEFT - 16) * part
         up = (_HIGH - _BELOW - _TOP) * (agreement - low) / (1 - low)
         return _LEFT + across, _HIGH - _BELOW - up
 
@@ -56,7 +59,7 @@ def _grid(place: object, low: float, fastest: float) -> str:
             f'stroke="var(--grid)"/><text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
             f"{agreement:.1%}</text>"
         )
-    for speedup in ticks(1.0, fastest, 7):
+    for speedup in _speedups(fastest):
         x, _ = place(speedup, 1.0)
         drawn.append(
             f'<text x="{x:.1f}" y="{_HIGH - _BELOW + 18}" text-anchor="middle">{speedup:g} x</text>'
@@ -66,3 +69,14 @@ def _grid(place: object, low: float, fastest: float) -> str:
         "as the second tier alone</text>"
     )
     return "".join(drawn)
+
+
+def _speedups(fastest: float) -> list[float]:
+    """Round speedups up to the fastest, about even on a logarithmic scale."""
+    decades = range(math.floor(math.log10(fastest)) + 1)
+    for within in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        found = [part * 10.0**one for one in decades for part in within]
+        found = [speedup for speedup in found if speedup <= fastest]
+        if len(found) <= _MOST_SPEEDUPS:
+            break
+    return found
