@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tango_beam import command_line
+from tango_beam import command_line, logs
 from tango_beam.command_line import ALARM, DONE, FAILED, TOO_MANY_DEAD, Parser
 from tango_beam.errors import Interrupted
 from tango_beam.job.options import ClassifyOptions
@@ -59,10 +59,10 @@ def main(arguments: Sequence[str]) -> int:
     local = runners.is_in_process(beam_options)
     job = prepare.prepare(options, local=local, processes=runners.workers(beam_options))
     if local and options.placement == "apart":
-        print(
+        logs.say(
             "--placement apart, in one process: rows for the second tier are held in memory until "
             "all input is read",
-            file=sys.stderr,
+            level="WARNING",
         )
     with Lease() as lease:
         store = open_output(
@@ -91,12 +91,13 @@ def _run(job: Job, beam_options: PipelineOptions, store: Store, lease: Lease) ->
     from tango_beam.job import runners, summary, watch
     from tango_beam.run import receipts
 
-    _, before = receipts.progress(store)
+    earlier = receipts.progress(store)
+    before = earlier.rows[receipts.READ]
     pipeline = runners.new_pipeline(beam_options)
     job.build(pipeline, runners.workers(beam_options))
     launched = time.monotonic()
     try:
-        with watch.Watch(job.weight, len(job.run.items()), store, job.prices) as shown:
+        with watch.Watch(job.run.items(), store, earlier, job.prices) as shown:
             runners.execute(pipeline, shown.tick, lease.renew)
     except Interrupted:
         store.abandon()
@@ -118,25 +119,26 @@ def _conclude(store: Store, options: ClassifyOptions, spent: Spent) -> int:
 
     manifest, failed = read_manifest(store)
     if manifest is None:
-        print("failed: the pipeline ended without a manifest", file=sys.stderr)
+        logs.say("failed: the pipeline ended without a manifest", level="ERROR")
         return FAILED
     rows = manifest.rows
     if not spent.working:
         spent = dataclasses.replace(spent, before=rows.read)
-    terminal.show(summary.summary(manifest, options.output, spent))
+    terminal.show(summary.summary(manifest, options.output, spent), logged=False)
     if options.report:
         store.write_text(REPORT, page.render(manifest, options.output, failed))
         store.drop_folder(TEMPORARY)
-        print(f"{options.output.rstrip('/')}/{REPORT}")
+        logs.say(f"{options.output.rstrip('/')}/{REPORT}")
+    logs.say("ended", summary.fields(manifest, options.output, spent), only_json=True)
     if failed:
-        print(
+        logs.say(
             f"failed: expected at most {options.max_dead_fraction:.2%} dead rows, found "
             f"{rows.dead / rows.read:.2%} ({rows.dead:,} of {rows.read:,})",
-            file=sys.stderr,
+            level="ERROR",
         )
         return TOO_MANY_DEAD
     if manifest.audit and manifest.audit.verdict == audit_verdict.ALARM:
-        print(summary.describe_audit(manifest.audit), file=sys.stderr)
+        logs.say(summary.describe_audit(manifest.audit), level="WARNING")
         return ALARM
     return DONE
 

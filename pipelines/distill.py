@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tango_beam import command_line
+from tango_beam import command_line, logs
 from tango_beam.command_line import DONE, Parser
 from tango_beam.training.distill_options import DistillOptions
 
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in scores.items():
         print(f"{name}: {value:.4f}")
     print(f"saved: {options.output}")
+    logs.say("saved", {"output": options.output, **scores}, only_json=True)
     return DONE
 
 

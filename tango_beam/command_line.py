@@ -12,11 +12,13 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 import typing
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from tango_beam import logs
 from tango_beam.errors import Interrupted, JobError, RefusedError
 
 T = TypeVar("T")
@@ -44,6 +46,11 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **options,  # type: ignore[arg-type]
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = sys.argv[1:] if args is None else args
+        logs.use(logs.format_in(given))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise RefusedError(message)
@@ -121,17 +128,23 @@ def quiet(verbose: bool) -> None:
     """Keeps libraries' messages off, or lets all of them through; our own warnings are shown."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+        _begin(logging.INFO, "%(asctime)s %(name)s: %(message)s")
         logging.getLogger("tango_beam").setLevel(logging.DEBUG)
         return
     warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.CRITICAL, format="%(message)s")
+    _begin(logging.CRITICAL, "%(message)s")
     for name in ("apache_beam", "transformers", "root"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Our own warnings are for people: a lease that is not renewed, a file that is fetched again.
     logging.getLogger("tango_beam").setLevel(logging.WARNING)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _begin(level: int, text: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.Lines(text))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def as_given(module: str, arguments: Sequence[str]) -> str:
@@ -195,6 +208,13 @@ def parser_of(kind: type, module: str, description: str, epilog: str = "") -> Pa
             groups[title] = parser.add_argument_group(title)
         _add_option(groups[title], field, hints[field.name])
     parser.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
+    parser.add_argument(
+        "--log_format",
+        choices=logs.FORMATS,
+        default=logs.FORMATS[0],
+        help="of standard error; json: an object a line, with time, level, message, and figures as "
+        "fields (default: text)",
+    )
     return parser
 
 
@@ -268,7 +288,7 @@ def talk(name: str, but: Sequence[str] = ()) -> None:
     logger = logging.getLogger(name)
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: record.name not in but)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(logs.Lines())
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -279,23 +299,32 @@ def run_main(main: Callable[[], int]) -> None:
     try:
         code = main()
     except RefusedError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        code = REFUSED
+        code = _failed(f"refused: {error}", REFUSED)
     except JobError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        code = FAILED
+        code = _failed(f"failed: {error}", FAILED)
     except (OSError, ValueError) as error:
         logging.getLogger(__name__).debug("failed", exc_info=error)
-        print(f"failed: {error}", file=sys.stderr)
-        code = FAILED
+        code = _failed(f"failed: {error}", FAILED)
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
+        if logs.is_json():
+            _failed("stopped by SIGINT", code)
     except Interrupted as error:
         name = signal.Signals(error.signum).name
-        print(f"stopped by {name}; the output is not complete", file=sys.stderr)
-        code = 128 + error.signum
+        code = _failed(f"stopped by {name}; the output is not complete", 128 + error.signum)
+    except Exception as error:
+        # A mistake of ours: people get Python's own traceback, a collector one line of it.
+        if not logs.is_json():
+            raise
+        trace = "".join(traceback.format_exception(error))
+        code = _failed(f"failed: {error!r}", FAILED, traceback=trace)
     # A pipeline that was abandoned goes on in its thread; it ends with the process.
     leave(code)
+
+
+def _failed(message: str, code: int, **fields: Any) -> int:
+    logs.say(message, {"exit_code": int(code), **fields}, level="ERROR")
+    return code
 
 
 def leave(code: int) -> None:

@@ -18,27 +18,31 @@ class Board:
       read: rows read.
       tiers: rows answered, by tier number.
       done: units of input taken in (see `io.plan.Item.weight`).
+      dead: rows without an answer.
       calls, tokens_in, tokens_out: that endpoints took, with the tokens of prompts and answers.
     """
 
     read: int = 0
     done: int = 0
+    dead: int = 0
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     tiers: dict[int, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def took_in(self, rows: int, done: int) -> None:
-        """Notes rows that a reader took in."""
+    def took_in(self, rows: int, done: int, dead: int = 0) -> None:
+        """Notes rows that a reader took in, and how many of them no model can read."""
         with self._lock:
             self.read += rows
             self.done += done
+            self.dead += dead
 
-    def answered(self, tier: int, rows: int) -> None:
-        """Notes rows that a tier answered."""
+    def answered(self, tier: int, rows: int, failed: int = 0) -> None:
+        """Notes rows that a tier answered, and rows on which it failed."""
         with self._lock:
             self.tiers[tier] = self.tiers.get(tier, 0) + rows
+            self.dead += failed
 
     def asked(self, calls: int, tokens_in: int, tokens_out: int) -> None:
         """Notes what an endpoint was asked."""
@@ -50,7 +54,7 @@ class Board:
     def clear(self) -> None:
         """Starts anew."""
         with self._lock:
-            self.read = self.done = self.calls = self.tokens_in = self.tokens_out = 0
+            self.read = self.done = self.dead = self.calls = self.tokens_in = self.tokens_out = 0
             self.tiers = {}
 
 

@@ -63,7 +63,7 @@ class ScoreTier(beam.DoFn):
         self._request_size.update(batch.num_rows)
         self._inferences.inc(batch.num_rows)
         self._failed.inc(routed.failed.num_rows)
-        progress.board.answered(self._role.number, routed.simple.num_rows)
+        progress.board.answered(self._role.number, routed.simple.num_rows, routed.failed.num_rows)
         if routed.simple.num_rows:
             yield routed.simple
         if routed.complex.num_rows:

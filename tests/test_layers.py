@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A name is a module of `tango_beam`, or a package with a slash behind it.
 FLOORS = (
-    ("values", "errors", "arrays", "machine", "json_record", "command_line"),
+    ("values", "errors", "arrays", "machine", "json_record", "logs", "command_line"),
     (
         "plain functions and values",
         "routing",

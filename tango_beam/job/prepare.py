@@ -80,11 +80,6 @@ class Job:
         _ = tuple(stored) | "Manifest" >> Commit(output, joins=self.run.part_bytes is not None)
 
     @property
-    def weight(self) -> int:
-        """Bytes of input, as progress counts them."""
-        return sum(item.weight for item in self.run.items())
-
-    @property
     def prices(self) -> tuple[float, float]:
         """Of a million tokens of an endpoint's prompts and answers; 0 where none was given."""
         return self.options.price_in or 0.0, self.options.price_out or 0.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich.table import Table
 
@@ -51,6 +52,26 @@ def peaks(precisions: Mapping[str, str], device: str, working: float) -> dict[st
         return {}
     rates = {kind: peak_flops.peak_flops(kind) for kind in {*precisions.values()} - {"int8"}}
     return {tier: rates[kind] for tier, kind in precisions.items() if kind in rates}
+
+
+def fields(manifest: Manifest, output: str, spent: Spent) -> dict[str, Any]:
+    """The same figures as fields, for a log collector."""
+    rows = manifest.rows
+    done = rows.read - spent.before
+    return {
+        "output": output,
+        **asdict(rows),
+        "files": len(manifest.files),
+        "broken_files": len(manifest.broken_files),
+        "seconds": round(spent.seconds, 3),
+        "rows_a_second": round(done / max(spent.seconds, 1e-9), 3),
+        "rows_of_earlier_runs": spent.before,
+        "price": sum(asked.price or 0.0 for asked in manifest.asked.values()),
+        "cascade": manifest.cascade.name,
+        "fingerprint": manifest.cascade.fingerprint,
+        "certificate": manifest.cascade.certificate.status,
+        "audit": manifest.audit.verdict if manifest.audit else None,
+    }
 
 
 def summary(manifest: Manifest, output: str, spent: Spent) -> Table:

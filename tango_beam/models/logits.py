@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam.arrays import Float32, Int64
+from tango_beam.logs import figures
 from tango_beam.models import thread_pool
 from tango_beam.models.protocol import Model
 from tango_beam.models.texts import RowsFailedError
@@ -53,7 +54,9 @@ def logits_of(
         now, done = time.monotonic(), at + len(part)
         if now - looked > _LOG_EVERY_SECONDS:
             looked, left = now, (now - started) * (len(first) - done) / done
-            logger.info("scored %s of %s texts, about %.0f s left", f"{done:,}", len(first), left)
+            said = figures(rows=done, share=done / len(first), seconds_left=left)
+            counts = f"{done:,}", len(first), left
+            logger.info("scored %s of %s texts, about %.0f s left", *counts, extra=said)
     return outputs if labels is None else in_order(outputs, model, labels)
 
 

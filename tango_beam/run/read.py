@@ -138,9 +138,11 @@ class _Read(beam.DoFn):
         """Reads one checkpoint; returns whether another follows in the same item."""
         started = time.perf_counter()
         reading = Reading(checkpoint, secrets.randbits(63))
-        waited = 0.0
+        waited, weight = 0.0, 0
         for piece in self._pieces(item, checkpoint, reading):
-            progress.board.took_in(piece.rows, piece.weight)
+            dead = 0 if piece.dead is None else piece.dead.num_rows
+            progress.board.took_in(piece.rows, piece.weight, dead)
+            weight += piece.weight
             before = time.perf_counter()
             if piece.good is not None:
                 yield piece.good
@@ -159,6 +161,7 @@ class _Read(beam.DoFn):
                 seconds=time.perf_counter() - started - waited,
                 last=not more,
                 broken=tuple(reading.broken),
+                weight=int(weight),
             ),
         )
         return more

@@ -13,6 +13,7 @@ it counts once.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ class Receipt(JsonRecord):
       delivery: which arrival of it.
       parcel_rows: rows that it held when it was sent.
       filtered: rows that were dealt with and not stored (`--keep`).
+      weight: bytes of input that were taken in, for progress (`read` only).
     """
 
     checkpoint: int
@@ -145,6 +147,7 @@ class Receipt(JsonRecord):
     filtered: int = 0
     examples: dict[str, tuple[Example, ...]] = field(default_factory=dict)
     counts: AnswerCounts = field(default_factory=AnswerCounts)
+    weight: int = 0
 
 
 @dataclass(frozen=True)
@@ -255,12 +258,27 @@ def committed(names: Iterable[str]) -> dict[int, int]:
     return done
 
 
-def progress(store: Store) -> tuple[int, int]:
-    """Checkpoints that are committed, and the rows that were read in them."""
+@dataclass(frozen=True)
+class Progress:
+    """What is committed so far.
+
+    Attributes:
+      names: of the receipts that count.
+      rows: of these, by step.
+    """
+
+    names: tuple[str, ...] = ()
+    rows: Counter[str] = field(default_factory=Counter)
+
+
+def progress(store: Store) -> Progress:
+    """What is committed so far, from receipts' names alone."""
     names = store.names(RECEIPTS)
-    done = committed(names)
-    counted = map(ReceiptName.parse, of_attempts(names, done))
-    return len(done), sum(name.rows for name in counted if name.step == READ)
+    counted = of_attempts(names, committed(names))
+    rows: Counter[str] = Counter()
+    for name in map(ReceiptName.parse, counted):
+        rows[name.step] += name.rows
+    return Progress(tuple(counted), rows)
 
 
 def load(store: Store, names: Iterable[str]) -> list[Receipt]:

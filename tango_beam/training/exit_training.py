@@ -24,6 +24,7 @@ from tango_beam.answers.task import LABELS
 from tango_beam.arrays import Float32, Int64
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
+from tango_beam.logs import figures
 from tango_beam.models import transformer
 from tango_beam.models.early_exit import KIND
 from tango_beam.models.exits import Exits
@@ -115,7 +116,8 @@ class _States:
             if now - looked > _LOG_EVERY_SECONDS:
                 looked, left = now, (now - started) * (len(self.rows) - done) / done
                 counts = f"{done:,} of {len(self.rows):,}"
-                logger.info("states of %s texts, about %.0f s left", counts, left)
+                said = figures(rows=done, share=done / len(self.rows), seconds_left=left)
+                logger.info("states of %s texts, about %.0f s left", counts, left, extra=said)
         return whole
 
     def _part(self, at: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tango_beam.logs import figures
 from tango_beam.training.progress import speed
 from tango_beam.training.texts import Row
 
@@ -79,7 +80,9 @@ class KeptAnswers:
                 left = (now - started) * (len(missing) - done) / done
                 counts = f"{done:,} of {len(missing):,} texts"
                 rate = speed(useful / (now - started)) if useful else ""
-                logger.info("the teacher labelled %s, about %.0f s left%s", counts, left, rate)
+                said = figures(rows=done, share=done / len(missing), seconds_left=left)
+                told = counts, left, rate
+                logger.info("the teacher labelled %s, about %.0f s left%s", *told, extra=said)
                 waiting, written = [], now
 
     def _write(self, table: pa.Table) -> None:

@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 from tango_beam.arrays import Float32
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import read_rows
+from tango_beam.logs import figures
 from tango_beam.training.inputs import naming
 from tango_beam.training.texts import Row
 
@@ -72,7 +73,9 @@ def made(maker: Maker, rows: Sequence[Row], count: int, seed: int, folder: Path)
         now = time.monotonic()
         if now - looked > _LOG_EVERY_SECONDS:
             looked, left = now, (now - started) * (count - len(found)) / max(1, len(found))
-            logger.info("made %s of %s texts, about %.0f s left", f"{len(found):,}", count, left)
+            said = figures(rows=len(found), share=len(found) / count, seconds_left=left)
+            counts = f"{len(found):,}", count, left
+            logger.info("made %s of %s texts, about %.0f s left", *counts, extra=said)
     return found[:count]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tango_beam.arrays import Float64, Int64
+from tango_beam.logs import figures
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.peak_flops import peak_flops
 
@@ -40,7 +41,9 @@ def shown(
             left = len(batches) - done - number
             part, seconds = 1 - left / len(batches), (now - start) * left / number
             rate = speed(useful / (now - start)) if useful else ""
-            logger.info("%s: %.0f %%, about %.0f s left%s", what, 100 * part, seconds, rate)
+            said = figures(stage=what, share=part, seconds_left=seconds)
+            told = what, 100 * part, seconds, rate
+            logger.info("%s: %.0f %%, about %.0f s left%s", *told, extra=said)
             last = time.monotonic()
 
 
