@@ -128,7 +128,7 @@ def _conclude(store: Store, options: ClassifyOptions, spent: Spent) -> int:
     if options.report:
         store.write_text(REPORT, page.render(manifest, options.output, failed))
         store.drop_folder(TEMPORARY)
-        logs.say(f"{options.output.rstrip('/')}/{REPORT}")
+        print(f"{options.output.rstrip('/')}/{REPORT}")
     logs.say("ended", summary.fields(manifest, options.output, spent), only_json=True)
     if failed:
         logs.say(

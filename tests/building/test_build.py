@@ -177,7 +177,7 @@ def test_an_endpoint_is_never_asked_twice_and_shares_its_answers_with_the_job(
     output = tmp_path / "mine"
     with endpoint_server.Server(labels=tiny.LABELS, delay=0.02) as server:
         source, *more = endpoint(server)
-        goal = ("--agreement", "0.6", "--delta", "0.01", "--students", "static", "--minutes", "3")
+        goal = ("--agreement", "0.6", "--delta", "0.01", "--students", "static", "--minutes", "12")
         goal = (*goal, "--teacher_rows", "1700")
         given = arguments(corpus, source, output, *more, *goal)
         process = forked.Forked(_build, given)
