@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from tango_beam.building import clock
 from tango_beam.building.parts import FEWEST_TRAIN
+from tango_beam.models import thread_pool
 from tango_beam.models.peak_flops import seconds_of
 
 logger = logging.getLogger(__name__)
 
 _TRIAL_ROWS = (128, 1024)
+_TRIED_ON_THREADS = 256
 TRIALS = 2
 # Trials that took so long are not repeated: short ones are what other work disturbs.
 ENOUGH_SECONDS = 5.0
@@ -52,6 +54,25 @@ class Passes:
 
     epochs: int
     rows: int
+
+
+def threads_for(learn: Callable[[int], object], rows: int) -> int:
+    """Threads on which a training is fastest: one, or every core.
+
+    Operations as small as an LSTM's wait for each other longer than they compute, the more so
+    where the machine has other work.
+
+    Args:
+      learn: trains a student on so many rows, once.
+      rows: to try it on.
+    """
+    learn(min(rows, _TRIAL_ROWS[0]))  # warms up
+
+    def spent(threads: int) -> float:
+        with thread_pool.bound_to(threads):
+            return seconds_of(partial(learn, min(rows, _TRIED_ON_THREADS)))
+
+    return min((1, thread_pool.workers()), key=spent)
 
 
 def passes_within(

@@ -15,12 +15,12 @@ from tango_beam.answers.task import SPAN
 from tango_beam.arrays import Float32
 from tango_beam.building import span_students
 from tango_beam.building.options import OF_SPANS, STUDENTS, BuildOptions
-from tango_beam.building.passes import Plan, passes_within
+from tango_beam.building.passes import Plan, passes_within, threads_for
 from tango_beam.building.teacher import USUAL_PIECES, Teacher
 from tango_beam.config import TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
-from tango_beam.models import encoder_layers
+from tango_beam.models import encoder_layers, thread_pool
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import distill, finetune, inputs, resume, students, texts
 from tango_beam.training.distill_options import DistillOptions
@@ -207,10 +207,12 @@ def _distilled(
     def learn(count: int) -> None:
         distill.distill(fresh(trial), rows[:count], logits[:count], trial, lambda student: {})
 
-    passes = passes_within(plan, learn, len(rows), seconds, folder)
-    how, seen = replace(made, epochs=passes.epochs), passes.rows
-    student = fresh(how)
-    distill.distill(student, rows[:seen], logits[:seen], how, lambda student: {})
+    whole = thread_pool.workers()
+    with thread_pool.bound_to(whole if plan.kind == "tinybert" else threads_for(learn, len(rows))):
+        passes = passes_within(plan, learn, len(rows), seconds, folder)
+        how, seen = replace(made, epochs=passes.epochs), passes.rows
+        student = fresh(how)
+        distill.distill(student, rows[:seen], logits[:seen], how, lambda student: {})
     distill.save(student, folder, how, shared=False)
 
 

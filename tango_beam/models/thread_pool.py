@@ -7,8 +7,9 @@ at the end of every operation, and the Python between them runs meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -69,6 +70,20 @@ def each(device: str, parts: Sequence[T], action: Callable[[T], object], threads
     errors = [error for error in [future.exception() for future in futures] if error]
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def bound_to(threads: int) -> Iterator[None]:
+    """Torch on so many threads in what this thread does itself: small operations want one."""
+    import torch
+
+    workers()  # counts torch's threads once, for good
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def renew() -> None:
