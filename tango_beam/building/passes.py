@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _TRIAL_ROWS = (128, 1024)
 _TRIED_ON_THREADS = 256
 TRIALS = 2
+# Rows take at least this part of a trial: noise can make few of them take as long as many.
+_LEAST_SHARE = 0.1
 # Trials that took so long are not repeated: short ones are what other work disturbs.
 ENOUGH_SECONDS = 5.0
 
@@ -106,7 +108,7 @@ def passes_within(
     while len(spent) < TRIALS and sum(map(sum, spent)) < ENOUGH_SECONDS:
         spent.append([seconds_of(partial(learn, count)) for count in counts])
     few, many = map(min, zip(*spent, strict=True))
-    a_row = max(1e-9, many - few) / max(1, counts[1] - counts[0])
+    a_row = _seconds_a_row((few, many), counts)
     fits = min(rows, max(FEWEST_TRAIN, clock.rows_within(seconds, a_row)))
     epochs = clock.epochs_within(seconds, a_row * rows, fits, plan.steps_of)
     logger.info("%s: %d passes over %s rows", plan.name, epochs, f"{fits:,}")
@@ -114,3 +116,10 @@ def passes_within(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(found)) + "\n")
     return found
+
+
+def _seconds_a_row(spent: tuple[float, float], counts: list[int]) -> float:
+    """What one row more takes, by trials on a few rows and on more."""
+    few, many = spent
+    slope = (many - few) / max(1, counts[1] - counts[0])
+    return max(slope, _LEAST_SHARE * many / counts[1], 1e-9)

@@ -26,8 +26,10 @@ from tango_beam.errors import RefusedError
 from tests import jobs, tiny
 
 ROWS = 800
+# So low that few rows go on: whether the cascade pays must not hang on how busy the machine is.
+GOAL = "0.65"
 COLUMNS = ("--text_column", "question", "--text_pair_column", "context")
-GIVEN = ("--max_length", "32", "--stride", "8", "--agreement", "0.8", "--delta", "0.01")
+GIVEN = ("--max_length", "32", "--stride", "8", "--agreement", GOAL, "--delta", "0.01")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_what_it_promises_of_spans_holds_on_the_whole_corpus(built, corpus, tmp_
         )
         said.append([*map(span_text.normalised, rows["prediction"].to_pylist())])
     assert len(said[0]) == ROWS
-    assert np.mean([first == second for first, second in zip(*said, strict=True)]) >= 0.8
+    assert np.mean([first == second for first, second in zip(*said, strict=True)]) >= float(GOAL)
     manifest = json.loads((tmp_path / "a" / "_manifest.json").read_text())
     assert manifest["cascade"]["certificate"]["status"] == "covered"
 
