@@ -23,7 +23,7 @@ from tango_beam.endpoints.completion import (
 from tango_beam.endpoints.event_loop import event_loop
 from tango_beam.endpoints.exchange import Exchange
 from tango_beam.endpoints.label_probabilities import label_probabilities
-from tango_beam.endpoints.limits import TokenBucket, backoff
+from tango_beam.endpoints.limits import Spacing, TokenBucket, backoff
 from tango_beam.endpoints.replies import EndpointError, Reply, Totals
 from tango_beam.endpoints.settings import Endpoint, Limits
 from tango_beam.endpoints.waiting_rows import Call, Row, WaitingRows
@@ -74,6 +74,7 @@ class EndpointClient:
         self._loop = event_loop()
         self._rows = WaitingRows()
         self._bucket = TokenBucket(limits.tokens_a_minute)
+        self._spacing = Spacing(limits.requests)
         self._negotiation = Negotiation(endpoint.name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._state = _State()
@@ -264,19 +265,24 @@ class EndpointClient:
         guess = sum(len(message["content"]) for message in body["messages"]) / CHARACTERS_A_TOKEN
         content = json.dumps(body).encode()
         used: int | None = 0
-        async with self._exchange.connection() as connection:
+        async with self._exchange.turn():
             expected = await self._bucket.take(guess)
             self._state.under_way += 1
             try:
+                await self._spacing.turn()
                 await self._exchange.gate.passed()
-                done = await self._exchange.call(connection, content, lambda: self._sent(spent))
+                begun = self._loop.time()
+                done = await self._exchange.call(content, lambda: self._sent(spent))
                 used = None if done.tokens_in is None else done.tokens_in + (done.tokens_out or 0)
             except ServerRefusedError as refusal:
-                raise self._refused_by_server(refusal) from None
+                # At once: whoever comes next on this connection would ask in vain.
+                self._stop(self._refused_by_server(refusal))
+                raise asyncio.CancelledError from None
             finally:
                 self._state.under_way -= 1
                 self._bucket.settle(expected, used)
         self._state.useful = self._loop.time()
+        self._spacing.took(self._state.useful - begun)
         spent.answered(done)
         self._count(tokens_in=done.tokens_in or 0, tokens_out=done.tokens_out or 0)
         return done

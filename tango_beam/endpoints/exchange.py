@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import urllib.request
 from collections.abc import AsyncIterator, Callable
-from types import ModuleType
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from tango_beam.endpoints.completion import BUSY, Completion, FailedCallError, read_reply
@@ -18,8 +21,29 @@ CONNECT_SECONDS = 15.0
 HIDDEN = "[key]"
 
 
+@dataclass
+class _UnderWay:
+    """A request, as far as it has come.
+
+    Attributes:
+      limit: of its time.
+      sent: called when it goes out.
+      reached: it has gone out.
+    """
+
+    limit: asyncio.Timeout
+    sent: Callable[[], None]
+    reached: bool = False
+
+
+_under_way: ContextVar[_UnderWay] = ContextVar("_under_way")
+
+
 class Exchange:
     """Sends requests to an endpoint.
+
+    httpx's own connections take three times the processor time of aiohttp's for a request, so that
+    these carry them, by `httpx-aiohttp`.
 
     Args:
       endpoint: which.
@@ -34,63 +58,61 @@ class Exchange:
     """
 
     def __init__(self, endpoint: Endpoint, limits: Limits, key: str | None = None) -> None:
-        self._httpx = _httpx()
+        self._http = _http()
+        httpx = self._http.httpx
         self.url = endpoint.url.rstrip("/") + "/chat/completions"
         self.gate = Gate(endpoint.name)
         self._key = _checked(key, endpoint.name)
-        self._timeout = limits.timeout
+        self._timeout, self._requests = limits.timeout, limits.requests
         try:
-            self._address = self._httpx.URL(self.url)
-        except (self._httpx.InvalidURL, ValueError) as error:
+            self._address = httpx.URL(self.url)
+        except (httpx.InvalidURL, ValueError) as error:
             raise RefusedError(f"{endpoint.name}: expected a URL, found: {error}") from None
-        self._certificates = self._httpx.create_ssl_context()
-        # One pool with many connections looks at all of them for each request: at 64 that is half
-        # of a request's processor time. Those used last come first, so that few are idle.
-        self._clients: list[Any] = []
-        self._free: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
+        self._certificates = httpx.create_ssl_context()
+        self._free: asyncio.Queue[None] = asyncio.Queue()
         for _ in range(limits.requests):
             self._free.put_nowait(None)
+        self._client: Any = None
         self._silence = _Silence(self.url)
         logging.getLogger("httpx").addFilter(self._silence)
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """One of as many connections as there may be requests; those who wait take turns."""
-        free = await self._free.get()
-        try:
-            free = free or self._client()
-            yield free
-        finally:
-            self._free.put_nowait(free)
+    async def turn(self) -> AsyncIterator[None]:
+        """One of as many requests as there may be at once; those who wait take turns.
 
-    async def call(self, connection: Any, body: bytes, sent: Callable[[], None]) -> Completion:
-        """Sends a request and reads the answer.
+        Whoever tries again at once, as while it is found out what a server takes, comes before
+        them, which a semaphore would not allow.
+        """
+        await self._free.get()
+        try:
+            yield
+        finally:
+            self._free.put_nowait(None)
+
+    async def call(self, body: bytes, sent: Callable[[], None]) -> Completion:
+        """Sends a request and reads the answer; wants a `turn`.
 
         Args:
-          connection: nobody else's meanwhile.
           body: JSON.
           sent: called when the request goes out.
 
         Raises:
           CallError: there is none.
         """
-        reached = False
-
-        def went_out() -> None:
-            nonlocal reached
-            reached = True
-            sent()
-
+        if self._client is None:
+            self._client = self._connected()
+        under_way = None
         try:
             async with asyncio.timeout(self._timeout) as limit:
-                reply = await connection.post(
-                    self._address, content=body, extensions={"trace": self._watch(limit, went_out)}
-                )
+                under_way = _UnderWay(limit, sent)
+                _under_way.set(under_way)
+                reply = await self._client.post(self._address, content=body)
         except TimeoutError:
             found = f"no reply within {self._timeout:g} s"
-            raise FailedCallError(found, reached=reached) from None
-        except self._httpx.RequestError as error:
+            raise FailedCallError(found, reached=_reached(under_way)) from None
+        except (self._http.httpx.RequestError, self._http.aiohttp.ClientError) as error:
             said = " ".join(self._hide(str(error)).split()) or type(error).__name__
+            reached = _reached(under_way)
             found = f"a cut connection ({said})" if reached else f"no connection ({said})"
             raise FailedCallError(found, reached=reached) from None
         return self._read(reply)
@@ -98,39 +120,50 @@ class Exchange:
     async def close(self) -> None:
         """Closes the connections."""
         logging.getLogger("httpx").removeFilter(self._silence)
-        await asyncio.gather(*(client.aclose() for client in self._clients))
+        if self._client is not None:
+            await self._client.aclose()
 
-    def _client(self) -> Any:
+    def _connected(self) -> Any:
+        """The client; made in the event loop that it belongs to."""
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        timeout = self._httpx.Timeout(None, connect=min(CONNECT_SECONDS, self._timeout))
-        limits = self._httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        client = self._httpx.AsyncClient(
-            headers=headers, timeout=timeout, limits=limits, verify=self._certificates
+        httpx, aiohttp = self._http.httpx, self._http.aiohttp
+        steps = aiohttp.TraceConfig()
+        steps.on_connection_create_end.append(self._goes_out)
+        steps.on_connection_reuseconn.append(self._goes_out)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._requests, ssl=self._certificates),
+            trace_configs=[steps],
         )
-        self._clients.append(client)
-        return client
+        timeout = httpx.Timeout(None, connect=min(CONNECT_SECONDS, self._timeout))
+        transport = self._http.transport(
+            client=session, verify=self._certificates, proxy=self._proxy()
+        )
+        return httpx.AsyncClient(headers=headers, timeout=timeout, transport=transport)
 
-    def _watch(self, limit: asyncio.Timeout, sent: Callable[[], None]) -> Callable[..., Any]:
-        """What httpcore tells its steps to, and waits for.
+    def _proxy(self) -> Any:
+        """The environment's proxy; aiohttp would look for it at each request, in a thread."""
+        host, scheme = self._address.host, self._address.scheme
+        named = urllib.request.getproxies()
+        proxy = named.get(scheme) or named.get("all")
+        if not proxy or urllib.request.proxy_bypass(host):
+            return None
+        return self._http.httpx.Proxy(proxy)
+
+    async def _goes_out(self, *_: object) -> None:
+        """What aiohttp tells that a request has its connection, and waits for.
 
         A wait that the server asks for may begin while a connection is made: here is the last
         moment before a request goes out.
         """
-
-        async def step(event: str, info: dict[str, Any]) -> None:
-            if (
-                event.endswith(".send_request_headers.started")
-                and info["request"].method == b"POST"
-            ):
-                if self.gate.left > 0:
-                    limit.reschedule(None)
-                    await self.gate.passed()
-                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout)
-                sent()
-
-        return step
+        under_way = _under_way.get()
+        if self.gate.left > 0:
+            under_way.limit.reschedule(None)
+            await self.gate.passed()
+            under_way.limit.reschedule(asyncio.get_running_loop().time() + self._timeout)
+        under_way.reached = True
+        under_way.sent()
 
     def _read(self, reply: Any) -> Completion:
         body = reply.content
@@ -159,15 +192,21 @@ class _Silence(logging.Filter):
         return not any(str(part) == self._url for part in record.args or ())
 
 
-def _httpx() -> ModuleType:
+def _http() -> SimpleNamespace:
     try:
+        import aiohttp
         import httpx
+        from httpx_aiohttp import AiohttpTransport
     except ImportError as error:
         raise RefusedError(
-            "an endpoint: expected the package httpx, found none; "
+            f"an endpoint: expected the package {error.name}, found none; "
             "pip install 'tango-beam[endpoint]'"
         ) from error
-    return httpx
+    return SimpleNamespace(aiohttp=aiohttp, httpx=httpx, transport=AiohttpTransport)
+
+
+def _reached(under_way: _UnderWay | None) -> bool:
+    return under_way is not None and under_way.reached
 
 
 def _checked(key: str | None, name: str) -> str | None:

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 LONG_WAIT, LOG_EVERY = 5.0, 30.0
 BURST_SECONDS = 3.0
+# Of an answer's time, over which as many requests as are allowed begin; and what the last one
+# counts for where it is told how long that is.
+SPREAD, NEWS = 0.25, 0.1
+FIRST_APART = 0.001  # seconds, as long as nothing was answered
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -90,6 +94,36 @@ class Gate:
         """Waits until it is open."""
         while (left := self.left) > 0:
             await asyncio.sleep(left)
+
+
+class Spacing:
+    """Spreads requests that would begin at once, so that nobody has to deal with all together.
+
+    Requests that are answered together are sent again together, and each then waits for all of them
+    to be written and read. A quarter of an answer's time, shared out among the requests, is enough
+    to part them, and so little that requests which come as they please hardly ever wait for it.
+
+    Args:
+      requests: under way at once.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self._share = SPREAD / requests
+        self._seconds: float | None = None
+        self._next = -math.inf
+
+    async def turn(self) -> None:
+        """Waits until a request may begin."""
+        now = time.monotonic()
+        turn = max(now, self._next)
+        self._next = turn + (FIRST_APART if self._seconds is None else self._share * self._seconds)
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+    def took(self, seconds: float) -> None:
+        """Notes how long an answer took."""
+        before = seconds if self._seconds is None else self._seconds
+        self._seconds = before + NEWS * (seconds - before)
 
 
 class TokenBucket:

@@ -220,7 +220,7 @@ def test_tokens_a_minute_are_kept_to(server):
 def everything(caplog):
     """What all loggers say, down to the last."""
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore", "asyncio", "tango_beam"):
+    for name in ("httpx", "aiohttp", "asyncio", "tango_beam"):
         caplog.set_level(logging.DEBUG, logger=name)
     return caplog
 
@@ -279,6 +279,17 @@ def test_a_missing_package_is_named_with_the_way_out(server, monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(RefusedError, match=r"pip install 'tango-beam\[endpoint\]'"):
         EndpointClient(endpoint(server.url), Limits())
+
+
+def test_a_proxy_of_the_environment_is_asked_but_for_hosts_that_it_leaves_out(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    with client("http://far.invalid/v1") as asking:
+        assert are_right(asking.ask(rows(3)), rows(3))
+    monkeypatch.setenv("no_proxy", "far.invalid")
+    given = client("http://far.invalid/v1", patience=0.5)
+    with given as asking, pytest.raises(EndpointError, match="no connection"):
+        asking.ask(rows(1))
+    assert server.stats()["calls"] == 3
 
 
 def test_a_closed_client_says_so(server):

@@ -85,11 +85,11 @@ def test_when_the_server_asks_for_a_wait_nobody_calls_before_it_is_over(form):
 def test_a_wait_that_begins_while_a_connection_is_made_holds_the_request_back():
     async def call(server):
         exchange = Exchange(endpoint(server.url), Limits(requests=1))
-        async with exchange.connection() as connection:
+        async with exchange.turn():
             begun, sent = time.monotonic(), []
             exchange.gate.hold(0.4, 429)
             body = b'{"messages": [{"content": "hello"}]}'
-            await exchange.call(connection, body, lambda: sent.append(time.monotonic() - begun))
+            await exchange.call(body, lambda: sent.append(time.monotonic() - begun))
         await exchange.close()
         return sent
 

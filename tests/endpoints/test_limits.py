@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tango_beam.endpoints.limits import Gate, TokenBucket, backoff, retry_after
+from tango_beam.endpoints.limits import (
+    SPREAD,
+    Gate,
+    Spacing,
+    TokenBucket,
+    backoff,
+    retry_after,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -112,3 +119,20 @@ def test_a_request_that_failed_gives_its_tokens_back():
 def test_without_a_limit_nobody_waits():
     spent, _ = spend(TokenBucket(None), 1_000_000, 1, 0.05)
     assert spent > 1_000_000
+
+
+def test_requests_that_come_at_once_begin_apart_and_others_do_not_wait():
+    async def run():
+        spacing, begun = Spacing(4), []
+        spacing.took(0.8)
+        for gap in (0.0, 0.0, 0.0, 0.3):
+            await asyncio.sleep(gap)
+            before = time.monotonic()
+            await spacing.turn()
+            begun.append((time.monotonic(), time.monotonic() - before))
+        return begun
+
+    first, second, third, fourth = asyncio.run(run())
+    apart = 0.8 / 4 * SPREAD
+    assert second[0] - first[0] >= 0.99 * apart and third[0] - second[0] >= 0.99 * apart
+    assert first[1] < apart / 2 and fourth[1] < apart / 2
