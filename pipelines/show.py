@@ -34,7 +34,7 @@ def parser() -> Parser:
         help="the same as one JSON object: state, input_done, checkpoints, and manifest in the "
         "form of _manifest.json",
     )
-    made.add_argument("--verbose", action="store_true", help="let the libraries talk")
+    command_line.add_talk(made)
     return made
 
 

@@ -207,6 +207,12 @@ def parser_of(kind: type, module: str, description: str, epilog: str = "") -> Pa
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         _add_option(groups[title], field, hints[field.name])
+    add_talk(parser)
+    return parser
+
+
+def add_talk(parser: Parser) -> None:
+    """Adds what every command has: how much is said on standard error, and in which form."""
     parser.add_argument("--verbose", action="store_true", help="let Beam and the models talk")
     parser.add_argument(
         "--log_format",
@@ -215,7 +221,6 @@ def parser_of(kind: type, module: str, description: str, epilog: str = "") -> Pa
         help="of standard error; json: an object a line, with time, level, message, and figures as "
         "fields (default: text)",
     )
-    return parser
 
 
 def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:

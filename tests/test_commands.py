@@ -30,6 +30,7 @@ def test_help_waits_for_no_library_and_says_nothing_on_standard_error(command):
     done = python("-c", HELP, command, "--help")
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith(f"usage: pipelines.{command} ")
+    assert "--verbose" in done.stdout and "--log_format {text,json}" in done.stdout
     assert python("-m", f"pipelines.{command}", "--help").stdout == done.stdout
 
 
