@@ -94,7 +94,7 @@ def _draw_peers(axes, shares, times, ink):
     axes.set_xticks(shares, [f"{share:g} %" for share in shares])
     axes.set_xlim(min(shares) - 2, max(shares) + 22)
     axes.set_ylim(1.9, 48)
-    axes.set_xlabel("rows escalated (embedded cascade, short sentences)")
+    axes.set_xlabel("rows escalated, embedded cascade")
     axes.set_title("times as fast as", loc="left", fontsize=9)
 
 
@@ -105,7 +105,7 @@ def _draw_builds(axes, rows, theme):
     axes.bar_label(bars, fmt="%g", padding=3, fontsize=8)
     axes.axvline(1, color=theme["ink"], lw=1, ls=":")
     axes.invert_yaxis()
-    axes.set_xlabel("times as fast as the tuned second tier alone, rows held out")
+    axes.set_xlabel("times as fast as the second tier alone")
     axes.set_title("built by one command, for an agreement of", loc="left", fontsize=9)
 
 
