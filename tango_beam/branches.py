@@ -264,7 +264,7 @@ def _contract(
 def _hidden(rows: pa.RecordBatch) -> dict[str, pa.Array]:
     """Hidden columns that outlive a tier; tokens do not."""
     kept = (record_columns.POSITION, record_columns.PARCEL, record_columns.COST)
-    texts = (*record_columns.TEXTS, record_columns.LINE)
+    texts = (*record_columns.TEXTS, record_columns.LINE, record_columns.TIME)
     return {
         name: rows.column(name) for name in rows.schema.names if name.startswith((*kept, *texts))
     }

@@ -17,11 +17,12 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from tango_beam import batching, coders  # noqa: F401 - registers the coder
+from tango_beam import coders  # noqa: F401 - registers the coder
 from tango_beam.branches import TierRole
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.models import loading
 from tango_beam.placement import Placement, Send
+from tango_beam.rebatching import BatchRows
 from tango_beam.record_columns import OutputColumns
 from tango_beam.tier import AUDITED, COMPLEX, FAILED, SIMPLE, ScoreTier
 
@@ -76,7 +77,8 @@ class Cascade(beam.PTransform):
     An instance is complex when the tier's confidence in it is under the tier's threshold
     (TangoBERT, section 3). Input: a PCollection of `pyarrow.RecordBatch` with a text column, or two
     for pairs; other columns pass through. Output: see `CascadeOutput`; the added columns are
-    `record_columns.AnswerShape.fields`.
+    `record_columns.AnswerShape.fields`. Rows keep windows and timestamps, and share a model's batch
+    with rows of the same window and bundle.
 
         batches | Cascade(load_cascade("sst2"))
 
@@ -156,30 +158,4 @@ class Cascade(beam.PTransform):
             batches
             | "BatchForShuffle" >> BatchRows(following.batch_rows)
             | "SendComplex" >> Send(self._placement)
-        )
-
-
-class BatchRows(beam.PTransform):
-    """Record batches in, lists of record batches out: up to `rows` rows in each list.
-
-    `BatchElements` joins and never cuts, so larger batches are cut first.
-    """
-
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self._rows = rows
-
-    def expand(self, batches: PCollection) -> PCollection:
-        # Adaptive sizes would time everything fused behind; a fixed one is reproducible.
-        join = beam.BatchElements(
-            min_batch_size=self._rows,
-            max_batch_size=self._rows,
-            element_size_fn=batching.row_weight,
-        )
-        # An element that reaches the maximum on its own comes out behind an empty batch.
-        piece = max(1, self._rows // 4)
-        return (
-            batches
-            | "Cut" >> beam.FlatMap(batching.cut_rows, piece).with_output_types(pa.RecordBatch)
-            | "Join" >> join
         )

@@ -14,7 +14,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from tango_beam import batching, record_columns
+from tango_beam import rebatching, record_columns
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Send(beam.PTransform):
     Args:
       placement: whose hints the far side bears.
 
-    Input: lists of record batches with positions, as `BatchRows` gives them. Output: record batches
-    with `records.PARCEL`.
+    Input: record batches with positions, as `BatchRows` gives them. Output: record batches with
+    `record_columns.PARCEL`.
     """
 
     def __init__(self, placement: Placement) -> None:
@@ -79,6 +79,7 @@ class Send(beam.PTransform):
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         return (
             batches
+            | "Times" >> beam.FlatMap(rebatching.in_time).with_output_types(pa.RecordBatch)
             | "Pack" >> beam.FlatMap(pack).with_output_types(pa.RecordBatch)
             | "Shuffle" >> beam.Reshuffle()
             | "Deliver"
@@ -86,11 +87,8 @@ class Send(beam.PTransform):
         )
 
 
-def pack(element: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Joins batches and parts them into parcels: rows of one attempt at one checkpoint each."""
-    if not element:
-        return
-    batch = batching.join(element)
+def pack(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Parts a batch into parcels: rows of one attempt at one checkpoint each."""
     if record_columns.POSITION not in batch.schema.names:
         yield batch
         return

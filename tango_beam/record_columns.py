@@ -29,6 +29,7 @@ TAKEN = ("calls", "tokens_in", "tokens_out")  # in such a column, of a tier that
 HELD_ANSWER = HIDDEN + "audit"  # of an earlier tier, while the last tier is asked too
 LAST_ANSWER = HIDDEN + "last"  # what the last tier said to it
 PARCEL = HIDDEN + "parcel"
+TIME = HIDDEN + "time"  # each row's timestamp, where rows of several share a batch
 RAW = HIDDEN + "raw"  # the record of a dead row, as bytes
 
 # Where a row came from and which attempt at which checkpoint reads it. `row` is the row in its row
@@ -258,6 +259,16 @@ def by_origin(batch: pa.RecordBatch) -> Iterator[tuple[Origin, pa.RecordBatch]]:
         if len(firsts) > 1:
             rows = batch.take(pa.array(np.flatnonzero(which == index)))
         yield Origin(*(int(column[first]) for column in numbers)), rows
+
+
+def by_time(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Parts a batch with `TIME` by it: microseconds, and the rows without that column."""
+    micros = batch.column(TIME).to_numpy()
+    order = np.argsort(micros, kind="stable")
+    rows = drop(batch, TIME)
+    for part in np.split(order, np.flatnonzero(np.diff(micros[order])) + 1):
+        if len(part):
+            yield int(micros[part[0]]), rows.take(pa.array(part))
 
 
 def constant(value: str | float, count: int, kind: pa.DataType) -> pa.Array:

@@ -1,16 +1,17 @@
-"""The DoFn around `scoring.score`: joins a batch, scores it, sends each row down its branch."""
+"""The DoFn around `scoring.score`: scores a batch, sends each row down its branch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from tango_beam import batching, machine, progress, scoring
+from tango_beam import machine, progress, rebatching, scoring
 from tango_beam.branches import TierRole
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import loading, thread_pool
@@ -22,7 +23,7 @@ AUDITED = "audited"
 
 
 class ScoreTier(beam.DoFn):
-    """Lists of record batches in; simple rows out, the others on tagged outputs."""
+    """Record batches in; simple rows out, the others on tagged outputs."""
 
     def __init__(
         self,
@@ -52,25 +53,20 @@ class ScoreTier(beam.DoFn):
         width = {"fp32": 4, "bf16": 2, "int8": 1}[self._model.precision]
         self._model_size.update(self._model.parameters * width)
 
-    def process(self, element: list[pa.RecordBatch]) -> Iterator:
-        # BatchElements emits an empty list when one element alone reaches its maximum.
-        if not element:
-            return
-        batch = batching.join(element)
+    def process(self, element: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator:
         started = time.perf_counter()
-        routed = scoring.score(self._model, batch, self._role)
+        routed = scoring.score(self._model, element, self._role)
         self._latency.update(int(1e6 * (time.perf_counter() - started)))
-        self._request_size.update(batch.num_rows)
-        self._inferences.inc(batch.num_rows)
+        self._request_size.update(element.num_rows)
+        self._inferences.inc(element.num_rows)
         self._failed.inc(routed.failed.num_rows)
         progress.board.answered(self._role.number, routed.simple.num_rows, routed.failed.num_rows)
-        if routed.simple.num_rows:
-            yield routed.simple
-        if routed.complex.num_rows:
-            yield beam.pvalue.TaggedOutput(COMPLEX, routed.complex)
-        if routed.failed.num_rows:
-            yield beam.pvalue.TaggedOutput(FAILED, routed.failed)
+        yield from rebatching.in_time(routed.simple, window)
+        for tag, rows in ((COMPLEX, routed.complex), (FAILED, routed.failed)):
+            for part in rebatching.in_time(rows, window):
+                yield beam.pvalue.TaggedOutput(tag, part)
         if routed.audited is not None:
             progress.board.answered(1, routed.audited.num_rows)
-            yield beam.pvalue.TaggedOutput(AUDITED, routed.audited)
+            for part in rebatching.in_time(routed.audited, window):
+                yield beam.pvalue.TaggedOutput(AUDITED, part)
         machine.bound_memory()

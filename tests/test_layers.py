@@ -36,6 +36,7 @@ FLOORS = (
     (
         "the cascade as a transform",
         "coders",
+        "rebatching",
         "placement",
         "audit",
         "branches",
