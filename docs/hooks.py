@@ -22,6 +22,9 @@ from pipelines.__main__ import COMMANDS  # noqa: E402
 BESIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+_NOTE = r'<p class="not-run" markdown>Not run by the tests: \1.</p>\n'
+# Short ones are not broken behind their hyphens where a line ends.
+_OPTION = re.compile(r"`(--[^`|]{1,30})`(?!\{)")
 _FENCES = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -47,8 +50,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Notes are shown, the table of commands is filled in, links leave docs/ by name only."""
     parts = _FENCES.split(markdown)
     for place in range(0, len(parts), 2):
-        text = NOT_RUN.sub(r'<p class="not-run" markdown>Not run by the tests: \1.</p>\n', parts[place])
-        parts[place] = _LINK.sub(lambda found: _link(found, page.file.src_uri), text)
+        text = NOT_RUN.sub(_NOTE, parts[place])
+        text = _LINK.sub(lambda found: _link(found, page.file.src_uri), text)
+        parts[place] = _OPTION.sub(r"`\1`{ .option }", text)
     return "".join(parts).replace("<!-- table of commands -->", _table_of_commands())
 
 
@@ -111,14 +115,12 @@ def _plain(text: str) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    """An option with its values, and what its help says; `required` where it must be given."""
-    value = ""
-    if action.choices:
-        value = " " + "|".join(str(choice) for choice in action.choices)
-    elif action.nargs != 0 and action.option_strings:
-        value = f" {action.metavar or action.dest.upper()}"
-    name = f"{action.option_strings[-1]}{value}" if action.option_strings else action.metavar
+    """An option with its values, and what its help says."""
+    name = action.option_strings[-1] if action.option_strings else str(action.metavar)
+    choices = " ".join(f"`{choice}`" for choice in action.choices or ())
+    if action.option_strings and action.nargs != 0 and not choices:
+        name += f" {action.metavar or action.dest.upper()}"
     about = _plain((action.help or "").replace("%%", "%"))
     required = " **Required.**" if action.required and action.option_strings else ""
-    code = f"<code>{escape(str(name)).replace('|', '&#124;')}</code>"
-    return f'| {code} | {about}{required} |'
+    code = f"<code>{escape(name).replace('|', '&#124;')}</code>"
+    return f"| {code} | {about}{required}{'<br>' * bool(choices)}{choices} |"

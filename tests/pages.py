@@ -4,6 +4,7 @@ A block is run as it stands, unless a comment on the line before it says otherwi
 
     <!-- not run: needs a cloud account -->   never; readers of the site see the reason
     <!-- slow -->                             where TANGO_BEAM_SLOW is set
+    <!-- as in README.md -->                  there, where the same block stands
     <!-- drawing -->                          a picture in letters
 """
 
@@ -31,7 +32,7 @@ ELSEWHERE = re.compile(
 LANGUAGES = ("bash", "python", "json", "text")
 _HEREDOC = re.compile(r"<<'(\w+)'$")
 _FENCE = re.compile(r"```(\S*)$")
-_MARK = re.compile(r"<!-- (not run: .+|slow|drawing) -->$")
+_MARK = re.compile(r"<!-- (not run: .+|as in .+|slow|drawing) -->$")
 # A fingerprint, or a number: what differs from run to run.
 _VARYING = re.compile(r"\b[0-9a-f]{16}\b|\d[\d.,]*")
 

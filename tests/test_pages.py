@@ -50,6 +50,14 @@ def test_what_a_page_installs_of_this_package_is_there(page):
     assert {name for names in asked for name in names.split(",")} <= known
 
 
+def test_what_is_run_elsewhere_stands_there():
+    said = [(page, block) for page in PAGES for block in FOUND[page] if "as in " in block.mark]
+    assert said
+    for page, block in said:
+        there = FOUND[block.mark.removeprefix("as in ")]
+        assert [one for one in there if one.is_run and one.lines == block.lines], (page, block)
+
+
 def test_a_block_is_left_out_by_its_mark_alone():
     text = """
 ```bash

@@ -80,18 +80,21 @@ def test_every_page_is_there(site):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_option_of_a_command_is_missing(site, command):
     text = (site / "commands" / f"{command}.html").read_text()
-    rows = [html.unescape(row) for row in re.findall(r"<td><code>(.*?)</code></td>", text)]
+    rows = re.findall(r"<tr>\s*<td>(.*?)</td>\s*<td>(.*?)</td>\s*</tr>", text, re.DOTALL)
+    found = {words(name)[0]: words(about) for name, about in rows}
     parser = importlib.import_module(f"pipelines.{command}").parser()
     actions = [action for action in parser._actions if action.dest != "help"]
-    assert len(rows) == len(actions) > 2
+    assert len(rows) == len(found) == len(actions) > 2
     for action in actions:
         name = action.option_strings[-1] if action.option_strings else action.metavar
-        (row,) = [row for row in rows if row.split()[0] == name]
-        for choice in action.choices or ():
-            assert str(choice) in row.split(maxsplit=1)[1].split("|")
-        words = re.findall(r"\w+", action.help.replace("%%", "%"))
-        shown = re.findall(r"\w+", html.unescape(re.sub(r"<.*?>", "", text)))
-        assert " ".join(words) in " ".join(shown), name
+        said = words(html.escape(action.help.replace("%%", "%")))
+        assert found[name][: len(said)] == said
+        assert {str(choice) for choice in action.choices or ()} <= {*found[name]}
+
+
+def words(text):
+    """Of a piece of HTML, as a reader sees them."""
+    return html.unescape(re.sub(r"<.*?>", "", text.replace("<br", " <br"))).split()
 
 
 def test_all_that_the_package_exports_is_described(site):
