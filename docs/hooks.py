@@ -75,7 +75,7 @@ def _table_of_commands() -> str:
 
 
 def command_page(name: str) -> str:
-    """A command's description, and a table of its options for each group, as its parser has them."""
+    """A command's description, and a table of the options of each group of its parser."""
     parser = importlib.import_module(f"pipelines.{name}").parser()
     lines = [f"# {name}", "", f"`python -m {parser.prog}`, or `tango-beam {name}`.", ""]
     lines += [*_prose(parser.description), ""]

@@ -24,7 +24,17 @@ INSTEAD = {
 # The last of an option that is given twice counts.
 QUICK = {
     "calibrate": ("--sample_rows", "600"),
-    "tune": ("--rounds", "1", "--timed_seconds", "0.02", "--sample_rows", "200", "--min_agreement", "0.9", "--no_processes"),
+    "tune": (
+        "--rounds",
+        "1",
+        "--timed_seconds",
+        "0.02",
+        "--sample_rows",
+        "200",
+        "--min_agreement",
+        "0.9",
+        "--no_processes",
+    ),
     "evaluate": ("--repeats", "1", "--splits", "3", "--single_rows", "4", "--cost_rows", "100"),
     "finetune": ("--epochs", "1", "--held_out", "20", "--length_settings", "5"),
     "distill": ("--epochs", "1", "--held_out", "20"),

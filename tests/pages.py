@@ -44,7 +44,8 @@ class Block:
     Attributes:
       lines: without the indentation.
       line: of the page where it begins.
-      language: of the fence; of an indented block, `bash` where it begins with a command, or `text`.
+      language: of the fence; of an indented block, `bash` where it begins with a command, else
+        `text`.
       mark: what the comment before it says; empty without.
     """
 
@@ -146,7 +147,8 @@ def run(command, change, environment):
         main = import_module(f"pipelines.{own[0]}").main
         with contextlib.ExitStack() as stack:
             if log:
-                stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(log, "w"))))
+                file = stack.enter_context(Path(log).open("w"))
+                stack.enter_context(contextlib.redirect_stderr(file))
             return main(change(own)[1:])
     if words[:2] == ["python", "-m"]:
         environment.setattr(sys, "argv", words[2:])

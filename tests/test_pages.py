@@ -36,7 +36,9 @@ def test_every_command_is_read_by_the_parser_of_its_verb(page):
 
 def test_an_option_that_is_no_more_is_found():
     with pytest.raises(RefusedError, match="--agreemint"):
-        pages.parse(["build", "--input", "a", "--second_tier", "b", "--output", "c", "--agreemint", "1"])
+        pages.parse(
+            ["build", "--input", "a", "--second_tier", "b", "--output", "c", "--agreemint", "1"]
+        )
     with pytest.raises(RefusedError, match="--flink_mister"):
         pages.parse(["classify", "--input", "a", "--output", "b", "--flink_mister", "c"])
 
