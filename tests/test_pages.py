@@ -43,6 +43,12 @@ def test_an_option_that_is_no_more_is_found():
         pages.parse(["classify", "--input", "a", "--output", "b", "--flink_mister", "c"])
 
 
+def test_the_changelog_begins_with_the_version_at_hand():
+    stated = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
+    first = re.search(r"^## (\S+?)[,\s]", (pages.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first[1] == stated["version"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_installs_of_this_package_is_there(page):
     stated = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
