@@ -89,7 +89,6 @@ class Cascade(beam.PTransform):
       audit_rate: share of rows, drawn by position, that the last tier answers too where an earlier
         one accepts them; wants rows with positions (`records.POSITION`).
       placement: where the tiers behind the first one run; beside it by default.
-      costs: keeps each row's seconds and tokens as hidden columns (`records.COST`).
       fingerprint: what goes into the `cascade` column; computed from the config by default.
 
     Raises:

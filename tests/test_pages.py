@@ -1,127 +1,94 @@
-"""The README's first screen and the tutorials, run from beginning to end on tiny models."""
+"""Every block of every page is run, or bears a mark that says why not; every command is parsed."""
 
-import json
-import shutil
+import re
+import tomllib
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from tests import endpoint_server, pages, tiny
+from tango_beam.errors import RefusedError
+from tests import desk as desks
+from tests import pages
+from tests.desk import desk  # noqa: F401 (fixture)
 
-README = (pages.ROOT / "README.md").read_text().partition("## What you get")[0]
-CORPUS = (pages.ROOT / "docs" / "your_own_corpus.md").read_text()
-ENDPOINT = (pages.ROOT / "docs" / "llm_second_tier.md").read_text()
-TEAMS = ("account", "billing", "delivery", "product")
-# A tutorial's model and corpus take minutes.
-ROWS = 1000
-# Weights that are random are hardly learnt: a low goal.
-QUICK = ("--agreement", "0.4")
+PAGES = pages.every_page()
+FOUND = {page: pages.blocks((pages.ROOT / page).read_text()) for page in PAGES}
 
 
-@pytest.fixture
-def desk(tmp_path, monkeypatch):
-    """A working directory beside which a checkout seems to lie."""
-    for name in ("examples", "tango_beam"):
-        (tmp_path / name).symlink_to(pages.ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+def of(page, language):
+    return [block for block in FOUND[page] if block.language == language]
 
 
-def slow_model(folder):
-    """Slower than its students; hardly any order of words is in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    sizes = {"num_hidden_layers": 5, "intermediate_size": 128}
-    return tiny.transformer(folder, **sizes)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in desks.TUTORIALS])
+def test_a_page_does_what_it_shows(page, desk, rng, capfd, monkeypatch):  # noqa: F811
+    if not any(block.is_run for block in FOUND[page]):
+        return
+    with desks.ROOMS.get(page, desks.plain)(desk, rng) as room:
+        pages.walk(page, capfd, monkeypatch, room.change, room.before)
 
 
-def corpus(folder, rng, rows=ROWS):
-    folder.mkdir()
-    texts = [f"{tiny.sentence(rng)} {number % 7}" for number in range(rows)]
-    pq.write_table(pa.table({"text": texts}), folder / "texts.parquet")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_read_by_the_parser_of_its_verb(page):
+    for block in of(page, "bash"):
+        for command in block.every_command:
+            if words := pages.words_of(command):
+                pages.parse(words)
 
 
-def quick(words):
-    if words[0] != "pipelines.build":
-        return words
-    asks = any(word.startswith("openai:") for word in words)  # slower, a request a row
-    minutes, students = "2" if asks else "0.4", "layers" if "my/reader" in words else "static"
-    return [*words, *QUICK, "--minutes", minutes, "--students", students]
+def test_an_option_that_is_no_more_is_found():
+    with pytest.raises(RefusedError, match="--agreemint"):
+        pages.parse(
+            ["build", "--input", "a", "--second_tier", "b", "--output", "c", "--agreemint", "1"]
+        )
+    with pytest.raises(RefusedError, match="--flink_mister"):
+        pages.parse(["classify", "--input", "a", "--output", "b", "--flink_mister", "c"])
 
 
-def walk(text, capfd, monkeypatch, change=quick, before=lambda command: command):
-    """Runs all commands of a page; each is done, and says what the page shows behind it."""
-    output, count = "", 0
-    for block in pages.blocks(text):
-        if not block.is_commands:
-            assert pages.shows(output, block), f"line {block.line}: {block.lines}\n{output}"
-            continue
-        for command in block.commands:
-            assert pages.run(before(command), change, monkeypatch) == 0, command
-            count += 1
-        output = "".join(capfd.readouterr())
-    return count
+def test_the_changelog_begins_with_the_version_at_hand():
+    stated = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
+    first = re.search(r"^## (\S+?)[,\s]", (pages.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first[1] == stated["version"]
 
 
-def test_the_first_screen_of_the_readme(desk, rng, capfd, monkeypatch):
-    corpus(desk / "corpus", rng)
-    slow_model(desk / "my" / "checkpoint")
-
-    def before(command):
-        # Each of its examples is one of its own, and has the same output.
-        shutil.rmtree(desk / "out", ignore_errors=True)
-        return command
-
-    commands, example = README.split("One command sets up")
-    picture = commands.index("Two commands")
-    assert walk(commands[picture:], capfd, monkeypatch) == 2
-    assert (desk / "mine" / "report.html").is_file() and manifest(desk)
-    assert walk(example, capfd, monkeypatch, before=before) == 1
-    assert manifest(desk)["rows"]["read"] == 16
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_installs_of_this_package_is_there(page):
+    stated = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
+    known = {*stated["optional-dependencies"]}
+    text = (pages.ROOT / page).read_text()
+    asked = re.findall(r"install (?:-e )?'(?:tango-beam|\.)\[(\S+?)\]'", text)
+    assert {name for names in asked for name in names.split(",")} <= known
 
 
-def manifest(desk):
-    return json.loads((desk / "out" / "_manifest.json").read_text())
+def test_what_is_run_elsewhere_stands_there():
+    said = [(page, block) for page in PAGES for block in FOUND[page] if "as in " in block.mark]
+    assert said
+    for page, block in said:
+        there = FOUND[block.mark.removeprefix("as in ")]
+        assert [one for one in there if one.is_run and one.lines == block.lines], (page, block)
 
 
-def test_the_tutorial_of_ones_own_corpus(desk, capfd, monkeypatch, rng):
-    def before(command):
-        if "pipelines.build" in command and "my/checkpoint" in command:
-            assert (desk / "my" / "checkpoint" / "model.safetensors").is_file()
-            slow_model(desk / "my" / "checkpoint")
-        return command.replace("range(5_000)", f"range({ROWS})")
+def test_a_block_is_left_out_by_its_mark_alone():
+    text = """
+```bash
+python -m pipelines.show out
+```
 
-    walked = CORPUS.partition("## Questions and contexts")[0]
-    assert walk(walked, capfd, monkeypatch, before=before) == 5
-    assert (desk / "mine" / "report.html").is_file()
-    assert manifest(desk)["rows"]["read"] == ROWS
+<!-- not run: needs a cloud account -->
+```bash
+gcloud auth
+```
 
+::: a.module
+    options:
 
-@pytest.mark.slow
-def test_the_tutorial_of_a_reader(desk, capfd, monkeypatch, rng):
-    (desk / "questions").mkdir()
-    sides = {name: [tiny.sentence(rng) for _ in range(ROWS)] for name in ("question", "context")}
-    pq.write_table(pa.table(sides), desk / "questions" / "some.parquet")
-    tiny.reader(desk / "my" / "reader", num_hidden_layers=4, hidden_size=64)
-    section = CORPUS.partition("## Questions and contexts")[2].partition("\n## ")[0]
-    assert walk(section, capfd, monkeypatch) == 1
-    assert (desk / "mine" / "report.html").is_file()
+    tango-beam show out \\
+        --json
 
+<!-- drawing -->
 
-def test_the_tutorial_of_an_endpoint_and_a_handler(desk, capfd, monkeypatch, rng):
-    corpus(desk / "corpus", rng)
-    tiny.static(desk / "small", TEAMS)
-
-    def at_the_server(command):
-        return command.replace("http://localhost:8000/v1", server.url)
-
-    with endpoint_server.Server(labels=TEAMS, key="...", model="my-model") as server:
-        assert walk(ENDPOINT, capfd, monkeypatch, before=at_the_server) == 7
-        asked = server.stats()["by_text"]
-    assert len(asked) > 200
-    # Each once, whoever asked; those on which the model is held against itself, once more.
-    assert max(asked.values()) == 2
-    for output in ("out", "out_small", "out_handler"):
-        assert json.loads((desk / output / "_manifest.json").read_text())["rows"]["read"] == ROWS
+    a ─> b
+"""
+    found = pages.blocks(text)
+    assert [block.language for block in found] == ["bash", "bash", "bash", "text"]
+    assert [block.is_run for block in found] == [True, False, True, False]
+    assert found[2].commands == ["tango-beam show out --json"]
+    assert [block.line for block in found] == [3, 8, 14, 19]

@@ -15,7 +15,8 @@ PAGE = (ROOT / "docs" / "reading_outputs.md").read_text()
 
 def run_snippet(heading):
     """Runs the code under a heading of the page, in the current folder; returns its names."""
-    (code,) = re.findall(rf"^## {heading}\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
+    pattern = rf"^## {heading}\n\n(?:<!--.*?-->\n)?```python\n(.*?)```"
+    (code,) = re.findall(pattern, PAGE, re.MULTILINE | re.DOTALL)
     return _run(code)
 
 
