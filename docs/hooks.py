@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import posixpath
 import re
 import sys
 from html import escape
@@ -19,7 +20,11 @@ sys.path.insert(0, str(ROOT))
 from pipelines.__main__ import COMMANDS  # noqa: E402
 
 # Files beside docs/ that are pages of the site, too.
-BESIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+BESIDE = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
 NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 _NOTE = r'<p class="not-run" markdown>Not run by the tests: \1.</p>\n'
@@ -34,16 +39,18 @@ def on_files(files: Any, config: Any) -> Any:
         files.append(File.generated(config, f"commands/{name}.md", content=command_page(name)))
     for name, place in BESIDE.items():
         text = (ROOT / name).read_text()
-        # Links of a page in the root lead from there.
-        text = _LINK.sub(lambda found: _from_docs(found[1], found[2]), text)
+        folder = Path(name).parent
+        text = _LINK.sub(lambda found, folder=folder: _from_docs(*found.groups(), folder), text)
         files.append(File.generated(config, place, content=text))
     return files
 
 
-def _from_docs(text: str, target: str) -> str:
-    if target.startswith("docs/"):
-        return f"[{text}]({target.removeprefix('docs/')})"
-    return f"[{text}]({target})" if re.match(r"\w+:|#", target) else f"[{text}](../{target})"
+def _from_docs(text: str, target: str, folder: Path) -> str:
+    """A link of a page in a folder of the repository, as it leads from docs/."""
+    if re.match(r"\w+:|#", target):
+        return f"[{text}]({target})"
+    path = posixpath.relpath(posixpath.normpath((folder / target).as_posix()), "docs")
+    return f"[{text}]({path})"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

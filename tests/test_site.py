@@ -31,6 +31,7 @@ SHOWN = (
     "your_own_corpus.html",
     "examples.html",
     "efficiency.html",
+    "benchmarks.html",
     "own_pipeline.html",
     "architecture.html",
     "commands/classify.html",
