@@ -83,8 +83,9 @@ class Block:
 
 
 def every_page():
-    """The README and the pages under docs/, by their paths from the root."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """The README, the benchmarks' and the pages under docs/, by their paths from the root."""
+    found = [ROOT / "README.md", ROOT / "benchmarks/README.md"]
+    found += sorted((ROOT / "docs").rglob("*.md"))
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
