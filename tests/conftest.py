@@ -28,11 +28,14 @@ hypothesis.settings.load_profile("plain")
 
 
 def pytest_collection_modifyitems(items):
-    """Passes over what takes long, and says so, unless `TANGO_BEAM_SLOW` is set."""
-    if not os.environ.get("TANGO_BEAM_SLOW"):
+    """Passes over what takes long, and says so, unless `TANGO_BEAM_SLOW`, `_NIGHTLY` are set."""
+    for mark in ("slow", "nightly"):
+        named = f"TANGO_BEAM_{mark.upper()}"
+        if os.environ.get(named):
+            continue
         for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: TANGO_BEAM_SLOW is not set"))
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: {named} is not set"))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tango_beam.answers import Task
 from tango_beam.cascade_directory import save_cascade
@@ -28,6 +29,12 @@ BROKEN = (
     b'{"id": %d, "text": 5, "text_pair": "a"}',
 )
 NO_WORD = b'{"id": %d, "text": "a", "text_pair": " "}'
+
+
+def some_nightly(*names):
+    """The kinds for `parametrize`; those that are named run where TANGO_BEAM_NIGHTLY is set."""
+    marks = {name: (pytest.mark.nightly,) for name in names}
+    return [pytest.param(kind, marks=marks.get(kind, ())) for kind in TASKS]
 
 
 def options(kind) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""docs/own_pipeline.md: what its snippets write; that they run and print is seen in `test_pages`."""
+"""docs/own_pipeline.md: the files that its snippets write; `test_pages` runs and compares all."""
 
 import json
 import re

@@ -207,9 +207,19 @@ def test_an_endpoint_is_never_asked_twice_and_shares_its_answers_with_the_job(
     ("kind", "changes", "options"),
     [
         ("multi_label", {"problem_type": "multi_label_classification"}, ()),
-        ("score", {"problem_type": "regression", "labels": ("score",)}, ("--cuts", "0")),
+        pytest.param(
+            "score",
+            {"problem_type": "regression", "labels": ("score",)},
+            ("--cuts", "0"),
+            marks=pytest.mark.nightly,
+        ),
         ("filter", {}, ("--recall", "positive=0.7", "--students", "static")),
-        ("budget", {}, ("--max_escalation", "0.5", "--students", "static")),
+        pytest.param(
+            "budget",
+            {},
+            ("--max_escalation", "0.5", "--students", "static"),
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_every_kind_of_goal_and_answer_can_be_built(corpus, tmp_path, kind, changes, options):
@@ -239,7 +249,7 @@ def test_pairs_can_be_built(teacher, tmp_path, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tinybert", "encoder"])
+@pytest.mark.parametrize("kind", ["tinybert", pytest.param("encoder", marks=pytest.mark.nightly)])
 def test_a_small_encoder_may_stand_in_the_middle(corpus, tmp_path, kind):
     large = {"hidden_size": 64, "num_hidden_layers": 12, "intermediate_size": 128}
     teacher, output = tiny.transformer(tmp_path / "teacher", **large), tmp_path / "mine"

@@ -129,7 +129,10 @@ def test_the_embedded_cluster_gives_the_same_rows(cascade, texts, locally, jar, 
     assert "accepted" in driver.out
 
 
-@pytest.mark.parametrize(("placed", "processes", "each"), [("together", 2, 2), ("apart", 4, 1)])
+@pytest.mark.parametrize(
+    ("placed", "processes", "each"),
+    [("together", 2, 2), pytest.param("apart", 4, 1, marks=pytest.mark.nightly)],
+)
 def test_a_cluster_with_its_own_workers_gives_the_same_rows_and_loads_a_model_once(
     placed, processes, each, cascade, texts, locally, endpoint, cluster, tmp_path
 ):
@@ -145,7 +148,7 @@ def test_a_cluster_with_its_own_workers_gives_the_same_rows_and_loads_a_model_on
     assert len({process for process, _ in loaded}) == processes
 
 
-@pytest.mark.parametrize("kind", kinds.TASKS)
+@pytest.mark.parametrize("kind", kinds.some_nightly("labels", "score"))
 def test_three_tiers_of_every_kind_apart_on_a_cluster(kind, endpoint, cluster, tmp_path):
     made = kinds.cascade(tmp_path / "cascade", kind)
     rows = [kinds.line(number, kind) for number in range(600)]
@@ -208,7 +211,7 @@ def test_a_killed_driver_does_not_stop_the_job(cascade, texts, locally, jar, clu
     same(jobs.read_output(output), locally)
 
 
-@pytest.mark.parametrize("placed", ["together", "apart"])
+@pytest.mark.parametrize("placed", [pytest.param("together", marks=pytest.mark.nightly), "apart"])
 def test_a_killed_taskmanager_costs_no_row(
     placed, cascade, texts, locally, endpoint, cluster, tmp_path
 ):

@@ -24,7 +24,7 @@ def test_killed_runs_end_exact(cascade, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", kinds.TASKS)
+@pytest.mark.parametrize("kind", kinds.some_nightly("multi_label", "score"))
 def test_a_run_of_every_kind_of_answer_killed_twice_ends_exact(kind, tmp_path):
     run = killing.killed_twice(tmp_path, kind, rows=1000)
     assert run.exact
