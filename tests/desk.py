@@ -220,6 +220,7 @@ def outputs(desk, rng):
     rows = [{"id": n, "text": tiny.sentence(rng) if n % 9 else None} for n in range(50)]
     pq.write_table(pa.Table.from_pylist(rows), desk / "in.parquet")
     given = ["classify", "--input", "in.parquet", "--output", "out", "--audit_rate", "0.5"]
+    given += ["--source_columns"]
     assert classify.main(room.change([*given, "--max_dead_fraction", "0.5"])[1:]) in (0, 4)
     with pytest.MonkeyPatch.context() as environment:
         for name in ("HF_HOME", "HF_DATASETS_CACHE"):  # nothing is left in a home

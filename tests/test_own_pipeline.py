@@ -45,12 +45,12 @@ def test_files_hold_every_row_once_with_the_schema_that_was_said(beside, monkeyp
     run("JSON in, JSON out", beside, monkeypatch)
     tables = [
         pq.read_table(path)
-        for path in sorted((beside / "out").glob("*-of-*"))
-        if path.name.startswith(("simple", "complex"))
+        for name in ("simple", "complex")
+        for path in sorted((beside / "answers").glob(f"{name}-*.parquet"))
     ]
     assert all(table.schema.equals(schema) for table in tables)
     found = {row["id"]: row["prediction"] for table in tables for row in table.to_pylist()}
     assert sorted(found) == list(range(1, 17)) and sum(map(len, tables)) == 16
-    lines = [line for path in (beside / "out").glob("answers*") for line in path.open()]
+    lines = [line for path in (beside / "answers").glob("*.jsonl") for line in path.open()]
     assert {row["id"]: row["prediction"] for row in map(json.loads, lines)} == found
     assert len(lines) == 16
