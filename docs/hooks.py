@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File
+from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -25,6 +25,17 @@ BESIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
 }
+# Files of the repository, and folders of such, that pages show as they are.
+SHOWN = {
+    "tango_beam/schemas": "schemas.md",
+    "deploy/dataflow": "files/dataflow_image.md",
+    **{
+        f"examples/{name}.py": f"files/{name}.md"
+        for name in ("sentiment_at_scale", "topic_routing", "pair_matching", "handlers", "steps")
+    },
+}
+_LANGUAGES = {".py": "python", ".json": "json"}
+_DRAWING = re.compile(r'(<!-- drawing -->\s*<div class=")')
 NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 _NOTE = r'<p class="not-run" markdown>Not run by the tests: \1.</p>\n'
@@ -42,7 +53,23 @@ def on_files(files: Any, config: Any) -> Any:
         folder = Path(name).parent
         text = _LINK.sub(lambda found, folder=folder: _from_docs(*found.groups(), folder), text)
         files.append(File.generated(config, place, content=text))
+    for name, place in SHOWN.items():
+        content = file_page(name)
+        hidden = InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, place, content=content, inclusion=hidden))
     return files
+
+
+def file_page(name: str) -> str:
+    """A file of the repository, or each of a folder, as it is."""
+    path = ROOT / name
+    lines = [f"# `{name}`", ""]
+    for one in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if one.is_file():
+            lines += [f"## `{one.name}`", ""] * path.is_dir()
+            language = _LANGUAGES.get(one.suffix, "text")
+            lines += [f"```{language}", one.read_text().rstrip(), "```", ""]
+    return "\n".join(lines)
 
 
 def _from_docs(text: str, target: str, folder: Path) -> str:
@@ -63,14 +90,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return "".join(parts).replace("<!-- table of commands -->", _table_of_commands())
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Drawings are told from other blocks: their lines do not wrap."""
+    return _DRAWING.sub(r"\1drawing ", html)
+
+
 def _link(found: re.Match[str], source: str) -> str:
     """A link as the site has it: what is no page of it is named, and must be there."""
     text, target = found.groups()
     if not target.startswith("../"):
         return found[0]
     path, _, anchor = target.removeprefix("../").partition("#")
-    if path in BESIDE:
-        return f"[{text}]({BESIDE[path]}{'#' * bool(anchor)}{anchor})"
+    if place := BESIDE.get(path) or SHOWN.get(path):
+        return f"[{text}]({place}{'#' * bool(anchor)}{anchor})"
     if not (ROOT / path).exists():
         raise PluginError(f"{source}: expected a file of the repository, found {target}")
     return text

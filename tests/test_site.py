@@ -109,6 +109,19 @@ def test_all_that_the_package_exports_is_described(site):
     assert {*tango_beam.__all__} <= found
 
 
+def test_files_that_pages_name_are_shown(site):
+    shown = words((site / "schemas.html").read_text())
+    for path in (pages.ROOT / "tango_beam" / "schemas").iterdir():
+        assert path.name in " ".join(shown), path
+    assert 'href="schemas.html"' in (site / "reading_outputs.html").read_text()
+    assert (site / "files" / "topic_routing.html").is_file()
+    assert 'href="files/topic_routing.html"' in (site / "examples.html").read_text()
+
+
+def test_drawings_are_told_from_other_blocks(site):
+    assert (site / "architecture.html").read_text().count('class="drawing ') == 2
+
+
 def test_a_page_loads_nothing_from_a_network(site):
     loaded = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=\"?(https?:[^\" >]+)")
     for page in site.rglob("*.html"):
