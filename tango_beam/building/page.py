@@ -71,7 +71,7 @@ def _facts(built: Built) -> str:
         (f"{1 / cascade:,.0f} / {1 / alone:,.0f}", "rows a second, cascade / second tier"),
     ]
     rows = f"{built.parts['sign']:,} rows that signed the promise"
-    note = f"Measured on the {rows}, which nothing was chosen by."
+    note = f"Measured on the {rows}; the chain was chosen on others."
     return facts(shown) + (f'<p class="note">{note}</p>' if built.signed else "")
 
 

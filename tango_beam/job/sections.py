@@ -82,7 +82,7 @@ def _fates(manifest: Manifest) -> Section:
 
 
 def _of_escalated(name: str, last: str) -> str:
-    return "of the escalated, went on to the last tier" if name == last else "of the escalated"
+    return f"of these, {'went on to this, the last' if name == last else 'answered by this tier'}"
 
 
 def _confidences(manifest: Manifest) -> Section:

@@ -118,7 +118,7 @@ def test_every_figure_is_in_it():
         *("1,000 rows that signed", "750 rows that chose", "123,456 (yours)"),
         "We are 95 % sure that on at least 95 % of all rows the cascade gives",
         "rows that nobody had looked at have another answer than the second tier&#x27;s",
-        "next month&#x27;s files, want a promise of their own",
+        "next month's files, want a promise of their own",
     )
     assert [one for one in shown if one not in html] == []
     alone = render(ALONE)
