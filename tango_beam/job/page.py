@@ -117,8 +117,8 @@ def _drawing(section: Section, manifest: Manifest) -> str:
     if section.name == "fates" and rows.read:
         fates = [*_shares(manifest), ("dead", rows.dead)]
         colours = [*_tier_colours(len(fates) - 1), DEAD]
-        drawn = bar("rows by fate", [count / rows.read for _, count in fates], colours)
-        return drawn + _key(zip([name for name, _ in fates], colours, strict=True))
+        drawing = bar("rows by fate", [count / rows.read for _, count in fates], colours)
+        return drawing + _key(zip([name for name, _ in fates], colours, strict=True))
     if section.name == "confidence":
         sides = [one for one in cascade.label_thresholds[:1] if one is not None]
         limits = (*cascade.thresholds[:1], *sides)
