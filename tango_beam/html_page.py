@@ -7,7 +7,9 @@ from html import escape
 from importlib import resources
 from string import Template
 
-_COLOURS = ("var(--accent)", "#7aa95c", "#c9a227", "var(--other)")
+# Of parts between the first and the last.
+MIDDLE = ("#7aa95c", "#c9a227")
+_COLOURS = ("var(--accent)", *MIDDLE, "var(--other)")
 
 
 class Html(str):

@@ -172,6 +172,7 @@ def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Said
         rows.train, rows.pool, taught, build.options, build.compute, build.work
     )
     lessons = list(dict.fromkeys(picked))
+    drawn = len(lessons)
     if taught.pieces is not None and not taught.pair:
         seconds = taught.settings.whole
         allowed = begun.read(build.work / "augmented.json")
@@ -184,7 +185,8 @@ def _lessons(build: Build, taught: Teacher, rows: Rows) -> tuple[list[Row], Said
             texts = [text for (text,) in lessons]
             made = augmentation.augment(texts, kinds, allowed["rows"], build.options.seed)
             lessons = list(dict.fromkeys([*lessons, *((text,) for text in made)]))
-    logger.info("the second tier answers %s texts to learn from", f"{len(lessons):,}")
+    augmented = f", {len(lessons) - drawn:,} of them augmented" * (len(lessons) > drawn)
+    logger.info("the second tier answers %s texts to learn from%s", f"{len(lessons):,}", augmented)
     logits = teacher.answers_of(taught, lessons, build.work / "answers")
     kept = taught.fine(logits)
     return [lessons[row] for row in kept], logits[kept]
@@ -199,7 +201,9 @@ def _candidates(
     last = Measured(SECOND_TIER, taught.settings, **outputs)
     (last,), texts = measured.answered([last], drawn, taught)
     lessons, said = _lessons(build, taught, rows)
-    found = []
+    found, minutes = list[Measured](), build.options.minutes
+    # Another goal for a build that has ended takes seconds, whatever --minutes says.
+    trains = any(not students.is_trained(build.work / "students" / plan.name) for plan in plans)
     for plan in plans:
         folder = build.work / "students" / plan.name
         seconds = build.clock.share(TRAIN[plan.kind])
@@ -212,10 +216,9 @@ def _candidates(
         }
         found.append(Measured(plan.name, settings, **each))
         alike = planning.agreement(found[-1], last, taught, texts["choose"])
-        logger.info(
-            "%s: %.0f rows a second, agrees on %.1f %%; about %.0f minutes left",
-            *(plan.name, 1 / settings.seconds, 100 * alike, build.clock.left / 60),
-        )
+        left = f"; {build.clock.left / 60:.0f} of {minutes:g} minutes left" * trains
+        told = plan.name, 1 / settings.seconds, 100 * alike, left
+        logger.info("%s: %.0f rows a second, agrees on %.1f %%%s", *told)
     timed = in_turns.timed(
         [*found, last],
         texts["choose"],

@@ -10,7 +10,7 @@ from string import Template
 
 from tango_beam.building import curve
 from tango_beam.building.result import Built, TierShare
-from tango_beam.guarantees.certificate import Guarantee
+from tango_beam.guarantees.in_words import sentence
 from tango_beam.html_page import bar, document, facts, table
 from tango_beam.terminal import duration
 
@@ -45,7 +45,10 @@ def _promise(built: Built) -> str:
             "What was written is the second tier alone, with its fastest settings.</p>"
         )
     each = "".join(f'<p class="promise">{escape(sentence(one))}</p>' for one in built.signed)
-    about = "It is about the corpus that the rows were drawn from, and about this cascade alone."
+    about = (
+        "It is about the corpus that the rows were drawn from, and about this cascade alone: "
+        "another corpus, or next month's files, want a promise of their own."
+    )
     if len(built.attempts) > 1:
         wrong = min(1.0, sum(attempt.delta for attempt in built.attempts))
         about += (
@@ -55,24 +58,6 @@ def _promise(built: Built) -> str:
     return f'{each}<p class="note">{about}</p>'
 
 
-def sentence(one: Guarantee) -> str:
-    """A promise in words."""
-    kinds = {
-        "agreement": "the cascade gives the second tier's answer to at least {value} of all rows",
-        "recall": "of the rows that the second tier calls {label}, the cascade calls at least "
-        "{value} so",
-        "precision": "of the rows that the cascade calls {label}, the second tier calls at least "
-        "{value} so",
-        "escalation": "at most {value} of all rows go on to the second tier",
-    }
-    what = kinds.get(one.goal, one.goal + " of at least {value}")
-    what = what.format(value=f"{one.value:.4g}", label=one.label)
-    return (
-        f"With probability {1 - one.delta:.4g}, {what}: {one.errors:,} of {one.rows:,} rows that "
-        f"nobody had looked at count against it ({one.method} test)."
-    )
-
-
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
 
@@ -80,12 +65,14 @@ def _sentence(text: str) -> str:
 def _facts(built: Built) -> str:
     cascade, alone = built.seconds
     shown = [
-        (f"{built.speedup:.1f} x", "as fast as the second tier alone"),
+        (_times(built.speedup), "as fast as the second tier alone"),
         (f"{built.escalated:.1%}", "of the rows reach the second tier"),
         (f"{built.agreement:.2%}", "of the signed rows get its answer"),
         (f"{1 / cascade:,.0f} / {1 / alone:,.0f}", "rows a second, cascade / second tier"),
     ]
-    return facts(shown)
+    rows = f"{built.parts['sign']:,} rows that signed the promise"
+    note = f"Measured on the {rows}; the chain was chosen on others."
+    return facts(shown) + (f'<p class="note">{note}</p>' if built.signed else "")
 
 
 def _chain(tiers: Sequence[TierShare]) -> str:
@@ -104,17 +91,20 @@ def _chain(tiers: Sequence[TierShare]) -> str:
     bars = (
         bar("rows", [tier.answers for tier in tiers])
         + bar("cost", [tier.share_of_cost for tier in tiers])
-        + '<p class="note">Above: which tier answers. Below: where the time goes.</p>'
+        + '<p class="note">Above: which tier answers the rows that signed. Below: where the time '
+        "goes.</p>"
     )
     return bars + table(head, rows, text=(5,))
 
 
 def _curve(built: Built) -> str:
+    chose = f"{built.parts['choose']:,} rows that chose the chain"
     note = (
-        "Measured on the rows that chose the chain: what other goals would cost, and no promise. "
-        "The dot is the chosen chain; the line, the cheapest chain for each agreement."
+        f"Measured on the {chose}: what other goals would cost, and no promise. The figures at "
+        "the top are of the rows that signed, so they differ a little. The dot is the chosen "
+        "chain; the line, the cheapest chain for each agreement."
     )
-    head = ("chain", "agreement", "reach the second tier", "speedup")
+    head = ("on the rows that chose", "agreement", "reach the second tier", "speedup")
     rows = [
         (" → ".join(one.tiers), f"{one.agreement:.2%}", f"{one.escalated:.1%}", _times(one.speedup))
         for one in built.offers[:8]
@@ -154,9 +144,10 @@ def _projection(built: Built) -> str:
     head += ["calls", "calls without it"] if built.asked.calls else []
     head += ["money", "money without it"] if price is not None else []
     rows = []
-    for corpus in CORPORA:
-        for machines in MACHINES:
-            row = [f"{corpus:,}", f"{machines}"]
+    for corpus in sorted({*CORPORA, built.corpus}):
+        yours = " (yours)" * (corpus == built.corpus)
+        for machines in MACHINES if corpus >= CORPORA[0] else MACHINES[:1]:
+            row = [f"{corpus:,}{yours}", f"{machines}"]
             row += [duration(corpus * one / machines) for one in built.seconds]
             if built.asked.calls:
                 row += [f"{corpus * built.escalated:,.0f}", f"{corpus:,}"]
@@ -201,7 +192,8 @@ def _commands(built: Built) -> str:
     if built.signed:
         lines += [
             "# the same, and the second tier checks 2,000 answers that it was spared:",
-            f"python -m pipelines.classify {given} --cascade {name} --output out --audit_rows 2000",
+            f"python -m pipelines.classify {given} --cascade {name} --output out_audited "
+            "--audit_rows 2000",
             "# another promise of the same chain, on rows of its own:",
             f"python -m pipelines.calibrate {given} --cascade {name} --agreement 0.98 "
             "--output another",
@@ -212,11 +204,17 @@ def _commands(built: Built) -> str:
 def _method(built: Built) -> str:
     parts = ", ".join(f"{count:,} to {name}" for name, count in built.parts.items())
     lines = [
-        f"{_sentence(built.why)}" if built.signed else "",
+        f"On the rows that chose: {built.why.rstrip('.')}." if built.signed else "",
         f"Rows were drawn at random, and no row has two uses: {parts}. The second tier answered "
         f"all of them ({1000 * built.asked.seconds:.3g} ms a row), and its answers are the "
         "only labels. The promise was tested on the rows to sign, once, when the chain was fixed.",
     ]
+    if sum(built.parts.values()) >= built.corpus:
+        lines.append(
+            f"These are all {built.corpus:,} rows of the corpus, so the second tier has answered "
+            "the whole of it. The students learnt from most of it: a run over the same corpus "
+            "shows better figures than this page, which shows those of rows that are new to them."
+        )
     if built.asked.calls:
         lines.append(
             f"The endpoint was asked {built.asked.calls:,} times in this run: "

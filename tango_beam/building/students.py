@@ -137,6 +137,11 @@ def distilling(
     return replace(students.settled(given), **more)
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether a student's training is done."""
+    return (folder / TRAINED).is_file()
+
+
 def train(
     plan: Plan,
     teacher: Teacher,
@@ -161,7 +166,7 @@ def train(
       RefusedError: a shape that does not fit the teacher.
     """
     done = folder / TRAINED
-    if not done.is_file():
+    if not is_trained(folder):
         started = time.monotonic()
         if isinstance(said, Edges):
             span_students.train(plan, teacher, options, rows, said, folder, seconds)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from tango_beam.building import page
 from tango_beam.building.build import PAGE
 from tango_beam.building.result import Built
+from tango_beam.guarantees.in_words import sentence
 
 
 def tables(built: Built, output: str) -> Iterator[Table]:
@@ -17,7 +17,7 @@ def tables(built: Built, output: str) -> Iterator[Table]:
     table.add_column(style="bold")
     table.add_column()
     for one in built.signed:
-        table.add_row("signed", page.sentence(one))
+        table.add_row("signed", sentence(one))
     if not built.signed:
         table.add_row("no cascade pays", built.why)
         table.add_row("", "the second tier alone was written, with its fastest settings")

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from tango_beam.guarantees import audit_verdict
-from tango_beam.guarantees.certificate import NONE
-from tango_beam.html_page import Html, bar, document, facts, table
+from tango_beam.guarantees.certificate import COVERED, NONE
+from tango_beam.guarantees.in_words import sentence
+from tango_beam.html_page import MIDDLE, Html, bar, document, facts, table
 from tango_beam.job import histogram
 from tango_beam.job.histogram import ACCEPTED, ESCALATED
-from tango_beam.job.sections import Section, sections
+from tango_beam.job.sections import Section, answered_by, sections
 from tango_beam.run.manifest import Manifest
 
 # Of a longer table, the manifest has the rest.
 MOST_ROWS = 200
 DEAD = "var(--muted)"
+_FATES = (("accepted by the first tier", ACCEPTED), ("escalated", ESCALATED))
 _STYLE = """\
+th { white-space: normal; }
+td.text { min-width: 130px; }
 td .bar { height: 12px; min-width: 130px; margin: 6px 0 0; }
 .key i { display: inline-block; width: .8em; height: .8em; margin: 0 4px 0 12px; }
 .key i:first-child { margin-left: 0; }
 """
-_KEY = (
-    f'<p class="note key"><i style="background:{ACCEPTED}"></i>accepted by the first tier'
-    f'<i style="background:{ESCALATED}"></i>escalated{{}}</p>'
-)
 
 
 def render(manifest: Manifest, where: str, failed: bool = False) -> str:
@@ -50,7 +51,9 @@ def _verdict(manifest: Manifest, failed: bool) -> str:
     said = [(not failed, _account(manifest, failed))]
     covers = manifest.cascade.certificate
     if covers.status != NONE:
-        said.append((covers.status == "covered", f"Certificate: {covers.status}."))
+        covered = covers.status == COVERED
+        promised = [sentence(one) for one in covers.signed] if covered else []
+        said.append((covered, " ".join((f"Certificate: {covers.status}.", *promised))))
     if audit:
         alarm = audit.verdict == audit_verdict.ALARM
         said.append((not alarm, f"Audit of {rows.audited:,} accepted rows: {audit.verdict}."))
@@ -70,16 +73,24 @@ def _account(manifest: Manifest, failed: bool) -> str:
 
 
 def _facts(manifest: Manifest) -> str:
-    rows = manifest.rows
-    answered = max(1, rows.accepted + rows.escalated)
-    return facts(
-        (
-            (f"{rows.read:,}", "rows read"),
-            (f"{rows.accepted / answered:.1%}", "of the answers are the first tier's"),
-            (f"{rows.escalated / answered:.1%}", "are a later tier's"),
-            (f"{rows.dead:,}", "rows without an answer"),
-        )
-    )
+    shares = _shares(manifest)
+    answered = max(1, sum(count for _, count in shares))
+    cells = [
+        (f"{count / answered:.1%}", f"answered by {name}: {count:,} rows") for name, count in shares
+    ]
+    if len(shares) > 1:
+        share, (name, count) = cells[-1][0], shares[-1]
+        cells[-1] = (share, f"went on to {name}, the last: {count:,} rows")
+    read = (f"{manifest.rows.read:,}", "rows read")
+    return facts((read, *cells, (f"{manifest.rows.dead:,}", "rows without an answer")))
+
+
+def _shares(manifest: Manifest) -> list[tuple[str, int]]:
+    """Tiers and the rows that they answered, the first tier first."""
+    shares, rows = answered_by(manifest), manifest.rows
+    if sum(count for _, count in shares) == rows.accepted + rows.escalated:
+        return shares
+    return [("the first tier", rows.accepted), ("later tiers", rows.escalated)]  # not counted
 
 
 def _section(section: Section, manifest: Manifest) -> str:
@@ -104,12 +115,26 @@ def _drawing(section: Section, manifest: Manifest) -> str:
     """What stands above a section's table."""
     rows, counts, cascade = manifest.rows, manifest.counts, manifest.cascade
     if section.name == "fates" and rows.read:
-        shares = [count / rows.read for count in (rows.accepted, rows.escalated, rows.dead)]
-        key = _KEY.format(f'<i style="background:{DEAD}"></i>dead')
-        return bar("rows by fate", shares, (ACCEPTED, ESCALATED, DEAD)) + key
+        fates = [*_shares(manifest), ("dead", rows.dead)]
+        colours = [*_tier_colours(len(fates) - 1), DEAD]
+        drawing = bar("rows by fate", [count / rows.read for _, count in fates], colours)
+        return drawing + _key(zip([name for name, _ in fates], colours, strict=True))
     if section.name == "confidence":
         sides = [one for one in cascade.label_thresholds[:1] if one is not None]
         limits = (*cascade.thresholds[:1], *sides)
         drawn = (counts.accepted.confidences, counts.escalated.confidences, limits)
-        return histogram.svg(*drawn) + _KEY.format("")
+        return histogram.svg(*drawn) + _key(_FATES)
     return ""
+
+
+def _tier_colours(tiers: int) -> list[str]:
+    """The first tier's is that of accepted rows, the last tier's that of escalated ones."""
+    between = max(0, tiers - 2)
+    middle = [MIDDLE[place % len(MIDDLE)] for place in range(between)]
+    return [ACCEPTED, *middle, ESCALATED][: max(1, tiers)]
+
+
+def _key(named: Iterable[tuple[str, str]]) -> str:
+    """What each colour of a drawing stands for."""
+    each = "".join(f'<i style="background:{colour}"></i>{escape(name)}' for name, colour in named)
+    return f'<p class="note key">{each}</p>'

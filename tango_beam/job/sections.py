@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tango_beam.guarantees.certificate import NONE
 from tango_beam.job.summary import describe_audit
+from tango_beam.job.tier_names import tier_names
 from tango_beam.run.manifest import Counts, Manifest
 from tango_beam.run.receipts import Example
 
@@ -60,20 +61,28 @@ def sections(manifest: Manifest) -> Iterator[Section]:
 
 def _fates(manifest: Manifest) -> Section:
     rows = manifest.rows
-    fates = (
+    fates = [
         ("read", rows.read, ""),
         ("accepted", rows.accepted, "answered by the first tier"),
         ("escalated", rows.escalated, "answered by a later tier"),
         ("dead", rows.dead, "without an answer: dead letters"),
         ("audited", rows.audited, "accepted, and checked by the last tier"),
         ("filtered", rows.filtered, "answered, and not written (--keep)"),
-    )
+    ]
+    # Of more tiers than two, each has its share.
+    several = len(manifest.cascade.thresholds) > 1 and manifest.counts.escalated.tiers
+    later = answered_by(manifest)[1:] if several else []
+    fates[3:3] = [(name, count, _of_escalated(name, later[-1][0])) for name, count in later]
     shown = tuple(
         (name, f"{count:,}", _percent(count, rows.read), what)
         for name, count, what in fates
         if count or name not in ("audited", "filtered")
     )
     return Section("fates", "Rows by fate", ("", "rows", "of those read", ""), shown, texts=(0, 3))
+
+
+def _of_escalated(name: str, last: str) -> str:
+    return f"of these, {'went on to this, the last' if name == last else 'answered by this tier'}"
 
 
 def _confidences(manifest: Manifest) -> Section:
@@ -85,20 +94,20 @@ def _confidences(manifest: Manifest) -> Section:
         both.append(bins)
     edges = range(0, 100, _STEP)
     names = {edge: f"{edge / 100:.2f} to {(edge + _STEP) / 100:.2f}" for edge in edges}
-    note = f"The first tier's confidence; {thresholds(manifest)}."
+    note = f"The first tier's confidence; {_first_threshold(manifest)}."
     named = [{names[edge]: bins[edge] for edge in names if bins[edge]} for bins in both]
     order = [name for name in names.values() if any(name in bins for bins in named)]
     return _escalation("confidence", "How sure the first tier is", "confidence", named, order, note)
 
 
-def thresholds(manifest: Manifest) -> str:
-    """The thresholds of a run, in words."""
+def _first_threshold(manifest: Manifest) -> str:
+    """Which rows the first tier does not answer, in words."""
     cascade = manifest.cascade
     if not cascade.thresholds:
         return "there is no later tier"
-    said = f"rows under {', '.join(f'{one:.4f}' for one in cascade.thresholds)} go on"
-    sides = [f"{one:.4f}" for one in cascade.label_thresholds if one is not None]
-    return said + (f", of those called {cascade.filter} under {', '.join(sides)}" if sides else "")
+    said = f"rows under {cascade.thresholds[0]:.4f} go on to a later tier"
+    side = cascade.label_thresholds[0] if cascade.label_thresholds else None
+    return said if side is None else f"{said}, of those called {cascade.filter} under {side:.4f}"
 
 
 def _answers(counts: Counts) -> Section:
@@ -140,7 +149,13 @@ def _escalation(
     return Section(name, title, (what, "rows", "escalated", "of them"), rows, note, bars=bars)
 
 
-def answered_by(manifest: Manifest) -> dict[str, int]:
+def answered_by(manifest: Manifest) -> list[tuple[str, int]]:
+    """The tiers' names and the rows that each answered, the first tier first."""
+    counts = _answers_of_stages(manifest)
+    return [(name, counts.get(stage, 0)) for stage, name in tier_names(manifest).items()]
+
+
+def _answers_of_stages(manifest: Manifest) -> dict[str, int]:
     """Rows by the tier that answered them (`tier 1`)."""
     counts = manifest.counts
     both = Counter(counts.accepted.tiers) + Counter(counts.escalated.tiers)
@@ -148,26 +163,31 @@ def answered_by(manifest: Manifest) -> dict[str, int]:
 
 
 def _tiers(manifest: Manifest) -> Section:
-    answers, rows = answered_by(manifest), manifest.rows
+    answers, rows, names = _answers_of_stages(manifest), manifest.rows, tier_names(manifest)
     answered, spent = rows.accepted + rows.escalated, sum(manifest.seconds.values())
     head = (*_STAGES, *(_ASKED if manifest.asked else ()))
     shown = []
     for stage, seconds in manifest.seconds.items():
         count = answers.get(stage, 0)
         came = rows.read if stage == "read" else _reached(manifest, stage)
-        row = [stage, f"{count:,}" if stage in answers else ""]
+        row = [names.get(stage, stage), f"{count:,}" if stage in answers else ""]
         row += [_percent(count, answered) if stage in answers else ""]
         row += [f"{seconds:,.1f}", _percent(seconds, spent)]
         row += [f"{1000 * seconds / came:.3g}" if came else ""]
         row += _model(manifest, stage)
         shown.append((*row, *(_asked(manifest, stage) if manifest.asked else ())))
     note = "Seconds of all workers together, of the attempts that count."
+    if rows.audited:
+        note += (
+            f" The last tier's line counts the {rows.audited:,} audited rows, too: their seconds, "
+            "and each as a row."
+        )
     return Section("tiers", "Seconds and cost by tier", head, tuple(shown), note)
 
 
 def _reached(manifest: Manifest, stage: str) -> int:
     """Rows that a tier scored and that have an answer; audited ones reach the last tier, too."""
-    answers = answered_by(manifest)
+    answers = _answers_of_stages(manifest)
     names = [name for name in manifest.seconds if name != "read"]
     audited = manifest.rows.audited if len(names) > 1 and stage == names[-1] else 0
     return sum(answers.get(name, 0) for name in names[names.index(stage) :]) + audited
@@ -206,7 +226,7 @@ def _promise(manifest: Manifest) -> Section:
         )
         for one in covers.signed
     )
-    return Section("promise", "Promise", head, rows, note, texts=(0, 1))
+    return Section("promise", "Promise", head, rows, note, texts=(0, 1, 6))
 
 
 def _audit(manifest: Manifest) -> Section:
@@ -218,7 +238,10 @@ def _audit(manifest: Manifest) -> Section:
         ("checked by the last tier", f"{audit.checked:,}"),
         ("disagree", f"{audit.disagreements:,}"),
         ("of all rows, about", found),
-        (f"of all rows, each bound at {audit.level:.0%}", f"{low:.3%} to {high:.3%}"),
+        (
+            f"of all rows, we are {1 - 2 * audit.level:.0%} sure that it is",
+            f"{low:.3%} to {high:.3%}",
+        ),
     )
     if audit.goal is not None:
         rows += (("certified, at most", f"{1 - audit.goal:.3%}"),)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from tango_beam.guarantees.certificate import NONE
+from tango_beam.job.tier_names import tier_names
 from tango_beam.run.manifest import Audit, Manifest, ModelWork
 from tango_beam.terminal import Line, projections
 
@@ -105,6 +106,8 @@ def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
         ("escalated", rows.escalated, "answered by a later tier"),
     ):
         table.add_row(kind, f"{count:,}", f"{count / max(1, answered):.1%} {what}")
+    if len(manifest.cascade.thresholds) > 1 and rows.escalated:
+        _add_later_tiers(table, manifest, answered)
     if rows.filtered:
         share = f"{rows.filtered / answered:.1%} of the answered, not written (--keep)"
         table.add_row("filtered", f"{rows.filtered:,}", share)
@@ -114,6 +117,15 @@ def summary(manifest: Manifest, output: str, spent: Spent) -> Table:
         table.add_row(*line)
     table.add_row("output", f"{len(manifest.files)} files", output)
     return table
+
+
+def _add_later_tiers(table: Table, manifest: Manifest, answered: int) -> None:
+    """Of more tiers than two, each has its share of the escalated rows."""
+    (_, *later), tiers = tier_names(manifest).items(), manifest.counts.escalated.tiers
+    for stage, name in later:
+        count = tiers.get(stage.removeprefix("tier "), 0)
+        what = f"went on to {name}, the last" if stage == later[-1][0] else f"answered by {name}"
+        table.add_row("", f"{count:,}", f"{count / max(1, answered):.1%} {what}")
 
 
 def _add_losses(table: Table, manifest: Manifest) -> None:
@@ -140,11 +152,6 @@ def _costs(manifest: Manifest, spent: Spent, done: int) -> Iterator[Line]:
     """Where the time went, and what larger corpora would take."""
     by_stage = ", ".join(f"{stage} {value:,.1f} s" for stage, value in manifest.seconds.items())
     yield "seconds", f"{spent.seconds:,.1f}", by_stage
-    padding = ", ".join(
-        f"{tier} {count.padded / max(1, count.real):.3f}" for tier, count in manifest.tokens.items()
-    )
-    if padding:
-        yield "padding", "", f"{padding} (padded over real tokens)"
     if done < _ENOUGH_ROWS:
         return
     for tier, asked in manifest.asked.items():

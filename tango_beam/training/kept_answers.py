@@ -21,6 +21,8 @@ from tango_beam.training.texts import Row
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
+# So small a share of known texts is not worth a line: a corpus has some twice.
+_FEW = 0.01
 # Characters labelled at a time, about: some ten seconds of a base-size teacher's work.
 CHARACTERS = 1 << 17
 _KEY = pa.binary(16)
@@ -52,8 +54,9 @@ class KeptAnswers:
         keys = pa.array([_key(row) for row in rows], _KEY)
         known = self._read(said)
         missing = np.flatnonzero(pc.is_null(_places(keys, known)).to_numpy(zero_copy_only=False))
-        if len(missing) < len(rows):
-            before = f"{len(rows) - len(missing):,} of {len(rows):,}"
+        known_rows = len(rows) - len(missing)
+        if known_rows > _FEW * len(rows):
+            before = f"{known_rows:,} of {len(rows):,}"
             logger.info("%s texts were labelled by this teacher before", before)
         if len(missing):
             self._label(rows, keys, missing, ask)

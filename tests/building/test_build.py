@@ -87,7 +87,7 @@ def test_its_page_opens_in_a_browser(built, probe, width):
     assert found["figures"]["drawing"]["drawn"] >= 3
 
 
-def test_it_goes_on_where_it_was_and_does_not_train_again(built, corpus, teacher):
+def test_it_goes_on_where_it_was_and_does_not_train_again(built, corpus, teacher, capfd):
     before = {path: path.stat().st_mtime_ns for path in (built / WORK).rglob("*.safetensors")}
     goal = ("--agreement", "0.85", "--delta", "0.001")
     started = time.monotonic()
@@ -96,6 +96,9 @@ def test_it_goes_on_where_it_was_and_does_not_train_again(built, corpus, teacher
     assert again == before
     assert report_of(built).pays
     assert time.monotonic() - started < 60
+    said = capfd.readouterr().err
+    assert "rows a second, agrees on" in said
+    assert "minutes left" not in said  # nothing is to be trained
 
 
 def test_other_options_do_not_go_on_with_it(built, corpus, teacher):

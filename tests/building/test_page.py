@@ -110,13 +110,30 @@ def test_texts_and_labels_cannot_break_it(page, browse):
 def test_every_figure_is_in_it():
     html = render(PAYS)
     shown = (
-        *("36 of 1,000 rows", "5.2 x", "17.0%", "96.40%", "0.9012", "61.0%", "97.33%"),
+        *("36 of 1,000 rows", "5.20 x", "17.0%", "96.40%", "0.9012", "61.0%", "97.33%"),
         *("123,456", "3,000 to train", "4,800 times", "196 of 200 rows", "12.3 minutes"),
         # What a hundred million rows take: 0.17 of the calls, and of 28,000 calls' price each.
         *("17,000,000", "100,000,000", f"{1e8 * 0.28 / 4800:,.2f}", f"{1.7e7 * 0.28 / 4800:,.2f}"),
-        "--cascade mine --output out --audit_rows 2000",
+        "--cascade mine --output out_audited --audit_rows 2000",
+        *("1,000 rows that signed", "750 rows that chose", "123,456 (yours)"),
+        "We are 95 % sure that on at least 95 % of all rows the cascade gives",
+        "rows that nobody had looked at have another answer than the second tier&#x27;s",
+        "next month's files, want a promise of their own",
     )
     assert [one for one in shown if one not in html] == []
     alone = render(ALONE)
     assert "No cascade pays here" in alone and "The students are too slow" in alone
     assert "--audit_rows" not in alone
+
+
+def test_commands_have_outputs_of_their_own_and_stand_above_long_texts():
+    html = render(PAYS)
+    outputs = re.findall(r"--output (\S+)", html[html.index("To go on") :])
+    assert len({*outputs}) == len(outputs) == 3
+    assert html.index("To go on") < html.index("Where the tiers disagree")
+
+
+def test_a_corpus_that_was_answered_whole_is_told_so():
+    said = "the second tier has answered the whole of it"
+    assert said not in render(PAYS)
+    assert said in render(replace(PAYS, corpus=4750))

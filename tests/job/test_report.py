@@ -225,6 +225,63 @@ def test_a_page_does_not_grow_with_its_run(manifest):
     assert html.count("And 9,800 more, in _manifest.json.") == 2
 
 
+@pytest.fixture
+def three(manifest, tmp_path):
+    """Of a run of three tiers, as a build leaves them, with an audit and a promise."""
+    for number in (1, 2, 3):
+        (tmp_path / f"tier_{number}").mkdir()
+    built = [{"name": name} for name in ("static", "bilstm", "second tier")]
+    made = {"made": "2020-01-01T00:00:00+00:00", "tiers": built}
+    (tmp_path / "report.json").write_text(json.dumps(made))
+    signed = (Guarantee("agreement", 0.95, 0.05, (0.9, 0.8), 1000, 36, 0.953, True, "binomial"),)
+    cascade = replace(
+        manifest.cascade,
+        thresholds=(0.9126, 0.7595),
+        tiers=tuple({"source": str(tmp_path / f"tier_{number}")} for number in (1, 2, 3)),
+        certificate=Coverage(COVERED, signed=signed),
+    )
+    accepted = replace(manifest.counts.accepted, tiers={"1": 800})
+    escalated = replace(manifest.counts.escalated, tiers={"2": 150, "3": 50})
+    return replace(
+        manifest,
+        rows=replace(manifest.rows, read=1000, accepted=800, escalated=200, dead=0, audited=7),
+        cascade=cascade,
+        counts=replace(manifest.counts, accepted=accepted, escalated=escalated),
+        seconds={"read": 1.0, "tier 1": 1.0, "tier 2": 2.0, "tier 3": 5.7},
+    )
+
+
+def test_every_tier_of_three_is_shown_by_its_name(three, tmp_path):
+    html = page.render(three, "out")
+    shown = (
+        "<b>80.0%</b><span>answered by tier 1, static: 800 rows",
+        "<b>15.0%</b><span>answered by tier 2, bilstm: 150 rows",
+        "<b>5.0%</b><span>went on to tier 3, second tier, the last: 50 rows",
+        "rows under 0.9126 go on to a later tier.",
+        "counts the 7 audited rows, too",
+        "Certificate: covered. We are 95 % sure that on at least 95 % of all rows",
+        "we are 98% sure that it is",
+    )
+    assert [one for one in shown if one not in html] == []
+    assert "0.7595" not in html
+    tables = by_hand.tables_of(html)
+    assert [row[:2] for row in tables["fates"] if "tier" in row[0]] == [
+        ["tier 2, bilstm", "150"],
+        ["tier 3, second tier", "50"],
+    ]
+    assert tables["tiers"][-1][0] == "tier 3, second tier"
+    assert tables["tiers"][-1][5] == "100"  # ms a row, over 50 rows and 7 audited ones
+
+
+def test_a_later_build_does_not_name_the_tiers_of_an_earlier_run(three, tmp_path):
+    path = tmp_path / "report.json"
+    later = json.loads(path.read_text()) | {"made": "2999-01-01T00:00:00+00:00"}
+    for report in (json.dumps(later), "{}", "[]", "no JSON"):
+        path.write_text(report)
+        html = page.render(three, "out")
+        assert "answered by tier 2: 150 rows" in html and "bilstm" not in html
+
+
 def test_a_failed_run_and_an_alarm_are_said_first(manifest):
     audit = replace(manifest.audit, verdict="alarm")
     assert isinstance(audit, Audit)

@@ -70,6 +70,20 @@ def test_elsewhere_the_cores_are_not_known(manifest):
     assert "% of the time" not in page
 
 
+def test_of_three_tiers_each_has_its_share(manifest):
+    manifest = Manifest.from_json(manifest)
+    escalated = replace(manifest.counts.escalated, tiers={"2": 2000, "3": 1000})
+    three = replace(
+        manifest,
+        rows=replace(manifest.rows, accepted=9000, escalated=3000),
+        counts=replace(manifest.counts, escalated=escalated),
+        cascade=replace(manifest.cascade, thresholds=(0.9, 0.8)),
+    )
+    page = shown(three.to_json(), Spent(seconds=3.0))
+    assert "2,000  16.7% answered by tier 2" in page
+    assert "1,000  8.3% went on to tier 3, the last" in page
+
+
 def test_a_manifest_without_these_costs_is_shown_too(manifest):
     old = {key: value for key, value in manifest.items() if key != "models"}
     assert "models" not in shown(old, replace(Spent(12.0), working=10.0, cores=2))
