@@ -145,7 +145,9 @@ def _say_hub(source: str) -> None:
 
     if Path(source).is_dir() or isinstance(try_to_load_from_cache(source, "config.json"), str):
         return
-    logger.warning("no such folder %r; taken for a hub id", source)
+    logger.warning(
+        "no such folder %r; taken for a hub id (HF_HUB_OFFLINE=1: no hub is asked)", source
+    )
 
 
 def refuse_unreadable(source: str) -> None:
