@@ -26,12 +26,18 @@ COMMANDS = {
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that is named first; returns its exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: tango-beam COMMAND [options]; COMMAND --help lists the options\n")
+        print("usage: tango-beam COMMAND [options]; COMMAND --help lists the options; --version\n")
         for name, about in COMMANDS.items():
             print(f"  {name:<10}  {about}")
         return DONE
+    if arguments[0] == "--version":
+        print(command_line.version())
+        return DONE
     if arguments[0] not in COMMANDS:
-        raise RefusedError(f"expected a command of {', '.join(COMMANDS)}, found {arguments[0]!r}")
+        near = command_line.nearest(arguments[0], [*COMMANDS])
+        raise RefusedError(
+            f"expected a command of {', '.join(COMMANDS)}, found {arguments[0]!r}{near}"
+        )
     return importlib.import_module(f"pipelines.{arguments[0]}").main(arguments[1:])
 
 

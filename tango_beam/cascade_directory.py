@@ -69,9 +69,24 @@ def _cascade_folder(name: str) -> Path:
     if folder.is_dir() or name not in embedded_cascades():
         raise RefusedError(
             f"cascade {name}: expected a folder with {CASCADE_FILE} or one of "
-            f"{', '.join(embedded_cascades()) or 'no embedded names'}, found neither"
+            f"{', '.join(embedded_cascades()) or 'no embedded names'}, found {_instead(folder)}"
         )
     return EMBEDDED / name
+
+
+def _instead(folder: Path) -> str:
+    """What lies where a cascade was looked for, and which option takes it."""
+    if not folder.exists():
+        return "no such folder"
+    if not folder.is_dir():
+        return "a file"
+    if (folder / "config.json").is_file():
+        return (
+            f"a checkpoint; pipelines.build --second_tier {folder} makes a cascade for it, and "
+            "--first_tier with --second_tier and --threshold takes any two"
+        )
+    names = sorted(path.name for path in folder.iterdir())[:5]
+    return f"a folder with {', '.join(names) or 'nothing'}"
 
 
 def _read_tier(folder: str, entry: dict[str, Any], labels: tuple[str, ...]) -> TierConfig:

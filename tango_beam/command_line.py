@@ -6,6 +6,7 @@ import argparse
 import atexit
 import dataclasses
 import difflib
+import importlib.metadata
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ import traceback
 import typing
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tango_beam import logs
@@ -37,6 +39,22 @@ EXIT_CODES = f"""exit codes:
 """
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up when it is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(version())
+        parser.exit()
+
+
+def version() -> str:
+    """Name and version of this package, as it is installed."""
+    return f"tango-beam {importlib.metadata.version('tango-beam')}"
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that never guesses an abbreviation and exits with `REFUSED`."""
 
@@ -46,11 +64,19 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **options,  # type: ignore[arg-type]
         )
+        self.add_argument("--version", action=_Version, help="show the version and end")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         given = sys.argv[1:] if args is None else args
         logs.use(logs.format_in(given))
         return super().parse_known_args(args, namespace)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        ours, rest = self.parse_known_args(args, namespace)
+        refuse_unquoted(ours, rest)
+        if rest:
+            raise _unknown(rest[0], _names(self))
+        return ours
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise RefusedError(message)
@@ -86,6 +112,7 @@ def split_beam_arguments(parser: Parser, arguments: Sequence[str]) -> tuple:
       RefusedError: an option that neither knows, with the nearest name.
     """
     ours, rest = parser.parse_known_args(arguments)
+    refuse_unquoted(ours, rest)
     refuse_unknown(rest, _names(parser))
     return ours, rest
 
@@ -101,9 +128,34 @@ def refuse_unknown(arguments: Sequence[str], own: Sequence[str]) -> None:
         if name in known:
             expects_value = "=" not in argument
         elif argument.startswith("--") or not expects_value:
-            near = difflib.get_close_matches(name, [*own, *known], n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]}?" if near else "; --help lists them"
-            raise RefusedError(f"unknown option {name}{hint}")
+            raise _unknown(name, [*own, *known])
+
+
+def _unknown(argument: str, known: Sequence[str]) -> RefusedError:
+    name = argument.split("=", 1)[0]
+    return RefusedError(f"unknown option {name}{nearest(name, known) or '; --help lists them'}")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The question after the nearest of some names; empty where none is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def refuse_unquoted(ours: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Raises RefusedError where the shell has made several files of a glob behind --input."""
+    given = [Path(one) for one in getattr(ours, "input", None) or []]
+    folders = {one.parent for one in given}
+    more = [one for one in map(Path, rest) if one.parent in folders and one.exists()]
+    if not more:
+        return
+    last = more[-1]
+    names = [one.name for one in (*given, *more) if one.parent == last.parent]
+    pattern = last.with_name(f"*{last.suffix}")
+    raise RefusedError(
+        f"--input: expected one file, folder or glob, found {len(names)} files behind it, from "
+        f"{names[0]} to {names[-1]}; put the pattern into quotes ('{pattern}'), or repeat --input"
+    )
 
 
 def beam_options() -> set[str]:
@@ -139,6 +191,8 @@ def quiet(verbose: bool) -> None:
     logging.getLogger("tango_beam").setLevel(logging.WARNING)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # A request that is tried again is told by its end.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
 
 
 def _begin(level: int, text: str) -> None:
@@ -316,7 +370,8 @@ def run_main(main: Callable[[], int]) -> None:
             _failed("stopped by SIGINT", code)
     except Interrupted as error:
         name = signal.Signals(error.signum).name
-        code = _failed(f"stopped by {name}; the output is not complete", 128 + error.signum)
+        told = f"stopped by {name}; the output is not complete; --resume goes on with it"
+        code = _failed(told, 128 + error.signum)
     except Exception as error:
         # A mistake of ours: people get Python's own traceback, a collector one line of it.
         if not logs.is_json():

@@ -206,10 +206,48 @@ def test_a_text_column_of_any_name_can_be_audited(corpus, cascade, tmp_path):
     assert set(pq.read_table(renamed)["prediction"].to_pylist()) >= set(letters["text"].to_pylist())
 
 
-def test_three_tiers_are_not_audited(corpus, tmp_path):
-    made = tiny.cascade(tmp_path / "three", tiers=3)
-    with pytest.raises(RefusedError, match="found 3"):
+def test_one_tier_without_exits_is_not_audited(corpus, tmp_path):
+    made = tiny.cascade(tmp_path / "one", tiers=1)
+    with pytest.raises(RefusedError, match="found one without"):
         run(corpus, made, tmp_path / "a", "--audit_rows", "10")
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_every_tier_ahead_of_the_last_is_audited(count, corpus, tmp_path):
+    made = tiny.cascade(tmp_path / "chain", tiers=count)
+    code, manifest = run(corpus, made, tmp_path / "a", "--audit_rate", "0.3", "--report")
+    _, plain = run(corpus, made, tmp_path / "b")
+    found, expected = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert code == DONE
+    assert found["id"].to_pylist() == list(range(3000))
+    for name in ("prediction", "tier", "confidence", "first_tier_prediction"):
+        assert found[name].equals(expected[name]), name
+    assert {**manifest["rows"], "audited": 0} == plain["rows"]
+    assert manifest["counts"] == plain["counts"]
+
+    letters = pq.read_table(tmp_path / "a" / "_audit")
+    drawn = found.filter(pc.equal(found["route"], "audited"))
+    assert sorted(letters["text"].to_pylist()) == sorted(drawn["text"].to_pylist())
+    assert letters.num_rows == manifest["rows"]["audited"] == manifest["audit"]["checked"]
+    for tier in range(1, count):
+        answered = found["tier"].to_pylist().count(tier)
+        share = letters["tier"].to_pylist().count(tier) / answered
+        # Four standard deviations.
+        assert abs(share - 0.3) < 4 * (0.3 * 0.7 / answered) ** 0.5, (tier, share)
+    accepted = 1 - found["tier"].to_pylist().count(count) / 3000
+    assert manifest["audit"]["accepted_share"] == pytest.approx(accepted)
+
+    stored = json.loads((made / "cascade.json").read_text())
+    (made / "cascade.json").write_text(json.dumps({**stored, "tiers": stored["tiers"][-1:]}))
+    run(corpus, made, tmp_path / "c")  # the last tier alone
+    names = ("text", "prediction")
+    last = dict(zip(*(rows(tmp_path / "c")[name].to_pylist() for name in names), strict=True))
+    told = letters.to_pylist()
+    assert all(last[row["text"]] == row["last_tier_prediction"] for row in told)
+    assert all(row["agrees"] == (row["prediction"] == last[row["text"]]) for row in told)
+    disagreements = sum(not row["agrees"] for row in told)
+    assert manifest["audit"]["disagreements"] == disagreements > 0
+    assert {row["tier"] for row in told if not row["agrees"]} == {*range(1, count)}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["alone", "second tier"])
@@ -286,6 +324,20 @@ def test_a_promise_that_is_broken_raises_the_alarm_and_the_output_stands(
     assert manifest["audit"]["verdict"] == "alarm"
     assert rows(tmp_path / "a").num_rows == 3000
     assert "alarm" in capsys.readouterr().err
+
+
+def test_a_chains_promise_that_is_broken_raises_the_alarm(corpus, tmp_path):
+    made, output = tiny.cascade(tmp_path / "chain", tiers=3), tmp_path / "mine"
+    options = ["--agreement", "0.6", "--sample_rows", "1500", "--overwrite"]
+    assert calibrate.main(jobs.arguments(made, corpus, output, *options)) == DONE
+    stored = json.loads((output / "cascade.json").read_text())
+    stored["certificate"]["signed"][0]["value"] = 0.99  # far more than was found
+    (output / "cascade.json").write_text(json.dumps(stored))
+    code, manifest = run(corpus, output, tmp_path / "a", "--audit_rows", "600")
+    assert (code, manifest["audit"]["verdict"]) == (ALARM, "alarm")
+    # As many as were asked for: the certificate says how few reach the last tier.
+    assert 500 < manifest["rows"]["audited"] < 700
+    assert {row["tier"] for row in pq.read_table(tmp_path / "a" / "_audit").to_pylist()} == {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`pipelines.calibrate` end to end, and what `pipelines.classify` makes of its certificate."""
 
 import json
+import re
 import shutil
 
 import jsonschema
@@ -13,6 +14,7 @@ from pipelines import calibrate, classify
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.errors import RefusedError
+from tango_beam.guarantees import certificate as certificates
 from tango_beam.models import loading
 from tests import tiny
 from tests.jobs import schema
@@ -96,7 +98,7 @@ def test_a_run_on_the_same_corpus_is_covered_and_a_higher_threshold_too(signed, 
 def test_another_corpus_is_not_covered(signed, corpus, tmp_path):
     found = coverage(corpus, signed, tmp_path / "a", "--limit", "100")
     assert found["status"] == "same cascade, other corpus: not covered"
-    assert any("texts.parquet" in line for line in found["differs"])
+    assert found["differs"] == [certificates._LIMITED]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +227,24 @@ def test_three_tiers_and_three_labels(corpus, tmp_path):
     attempts = json.loads((output / "_attempts.json").read_text())
     assert len(attempts[0]["thresholds"]) == 2
     assert attempts[0]["sample"]["fitted"] == 250
+
+
+def test_a_chain_that_too_few_rows_sign_for_says_how_many_it_takes(corpus, tmp_path, capsys):
+    made = tiny.cascade(tmp_path / "three", tiers=3)
+    options = ("--agreement", "0.98", "--sample_rows", "200")
+    assert run(corpus, made, tmp_path / "mine", *options) == NOT_SIGNED
+    shown = capsys.readouterr().out
+    # At 720 the exact test allows 8 errors, at 1,034 it allows 14.
+    wanted = int(re.search(r"--sample_rows (\d+)", shown)[1])
+    assert 700 < wanted < 1100
+    assert "of 200 rows the last tier must answer all" in shown
+    assert "what these rows could sign for" in shown
+    assert "DOES NOT PAY" not in shown
+
+
+def test_a_share_in_percent_is_understood(corpus, cascade, tmp_path):
+    with pytest.raises(RefusedError, match=r"--agreement: .* found 95; did you mean 0\.95\?"):
+        run(corpus, cascade, tmp_path / "mine", "--agreement", "95")
 
 
 def test_the_cascade_that_comes_out_fits_its_schema(signed):

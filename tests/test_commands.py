@@ -1,11 +1,14 @@
 """The commands as people start them: help at once, the console script, and which warnings show."""
 
+import contextlib
+import importlib.metadata
 import subprocess
 import sys
 
 import pytest
 
-from pipelines.__main__ import COMMANDS
+from pipelines.__main__ import COMMANDS, main
+from tango_beam.errors import RefusedError
 from tests.test_layers import HEAVY
 
 HELP = f"""
@@ -40,7 +43,45 @@ def test_the_console_script_has_the_commands_as_verbs():
     assert [line.split()[0] for line in done.stdout.splitlines() if line[:2] == "  "] == [*COMMANDS]
     refused = python("-m", "pipelines", "clasify")
     assert refused.returncode == 2
+    assert refused.stderr.endswith("found 'clasify'; did you mean classify?\n")
     assert "expected a command of build, " in refused.stderr
+
+
+@pytest.mark.parametrize("command", [(), *((command,) for command in COMMANDS)])
+def test_every_command_says_its_version(command, capsys):
+    told = f"tango-beam {importlib.metadata.version('tango-beam')}\n"
+    with contextlib.suppress(SystemExit):
+        assert main([*command, "--version"]) == 0
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize("command", ["classify", "calibrate", "build"])
+def test_a_glob_without_quotes_is_told_as_one(command, tmp_path):
+    paths = [tmp_path / f"news-{number}.parquet" for number in range(3)]
+    for path in paths:
+        path.touch()
+    options = ["--output", str(tmp_path / "out")]
+    options += ["--second_tier", "x"] if command == "build" else []
+    quoted = rf"3 files behind it, .* quotes \('{tmp_path}/\*.parquet'\)"
+    with pytest.raises(RefusedError, match=quoted):
+        main([command, "--input", *map(str, paths), *options])
+    with pytest.raises(RefusedError, match=r"option --outptu; did you mean --output\?"):
+        main([command, "--input", str(paths[0]), *options, "--outptu"])
+
+
+STOPPED = """
+from tango_beam import command_line
+from tango_beam.errors import Interrupted
+def main():
+    raise Interrupted(15)
+command_line.run_main(main)
+"""
+
+
+def test_a_run_that_was_stopped_names_the_way_on():
+    done = python("-c", STOPPED)
+    assert done.returncode == 143
+    assert done.stderr.splitlines()[-1].endswith("--resume goes on with it")
 
 
 WARNING = """

@@ -90,6 +90,27 @@ def test_other_labels_than_the_cascades_are_refused(changed):
         resolve_cascade(given, pair=False)
 
 
+def test_what_is_no_cascade_is_told(tmp_path):
+    last = tiny.transformer(tmp_path / "last")
+    with pytest.raises(RefusedError, match=r"found a checkpoint; pipelines\.build --second"):
+        resolve_cascade(CascadeOptions(cascade=str(last)), pair=False)
+    with pytest.raises(RefusedError, match="one of sst2, found no such folder"):
+        resolve_cascade(CascadeOptions(cascade="sst3"), pair=False)
+
+
+def test_a_name_without_a_folder_is_said_to_be_taken_for_a_hubs(caplog):
+    given = {"second_tier": "good", "threshold": 0.5}
+    with pytest.raises(RefusedError, match=r"tier no_such_model: expected a config\.json"):
+        resolve_cascade(TierOptions(first_tier="no_such_model", **given), pair=False)
+    (said,) = caplog.messages
+    assert said.startswith("no such folder 'no_such_model'; taken for a hub id")
+    for path in ("./good", "/no/good", "models/mine/good"):
+        caplog.clear()
+        with pytest.raises(RefusedError, match=f"tier {path}: .* found no such folder"):
+            resolve_cascade(TierOptions(first_tier=path, **given), pair=False)
+        assert not caplog.messages
+
+
 def test_auto_is_settled_here_and_elsewhere_the_device_is_left_open():
     here = settle(CascadeOptions())
     assert here.device in ("cpu", "cuda") and here.precision in ("fp32", "bf16")

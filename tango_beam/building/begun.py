@@ -14,6 +14,7 @@ from tango_beam.calibration.goals import Goals
 from tango_beam.errors import RefusedError
 from tango_beam.guarantees import bounds
 from tango_beam.guarantees.certificate import Attempt
+from tango_beam.io.paths import absolute
 from tango_beam.local_output import check_local_output
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _FREE = (
 def open_output(options: BuildOptions, folder: Path) -> None:
     """Begins a build in an empty directory, or goes on with the one that is there."""
     stated = {name: value for name, value in asdict(options).items() if name not in _FREE}
-    stated = json.loads(json.dumps(stated))
+    stated = _from_anywhere(json.loads(json.dumps(stated)))
     path = folder / WORK / "options.json"
     before = read(path)
     if before is None or options.overwrite:
@@ -53,6 +54,7 @@ def open_output(options: BuildOptions, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, stated)
         return
+    before = _from_anywhere(before)
     differs = [name for name in stated if stated[name] != before.get(name)]
     other = [name for name in differs if name not in GOALS]
     if other:
@@ -66,6 +68,18 @@ def open_output(options: BuildOptions, folder: Path) -> None:
         write(path, stated)
         logger.info("another goal: what was labelled and trained is kept")
     logger.info("goes on with the build in %s", folder)
+
+
+def _from_anywhere(stated: dict) -> dict:
+    """Options of which local paths mean the same in every working directory."""
+    found = dict(stated)
+    if found.get("input"):
+        found["input"] = [absolute(one) for one in found["input"]]
+    for name in ("schema", "prompt", "second_tier", "encoder"):
+        # What is no path here may be a hub's id.
+        if found.get(name) and Path(found[name]).exists():
+            found[name] = absolute(found[name])
+    return found
 
 
 def _check_goals(options: BuildOptions, before: dict, known: dict | None) -> None:

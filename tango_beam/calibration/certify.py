@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.config import CascadeConfig, Compute
 from tango_beam.errors import RefusedError
-from tango_beam.guarantees import filters, guarantees, means
+from tango_beam.guarantees import bounds, filters, guarantees, means
 from tango_beam.guarantees.certificate import (
     Attempt,
     Certificate,
@@ -36,15 +37,16 @@ class Outcome:
 
     Attributes:
       certificate: with the guarantees, whether they are met or not.
-      offers: what the same rows could sign for, for people to choose from; of two tiers that are no
-        filter only.
+      offers: what the same rows could sign for, for people to choose from; none for a filter.
       cascade: with the thresholds and temperatures that were signed for; its tiers lie where they
         lay.
+      wanted_rows: about so many that test would sign where these were too few; None otherwise.
     """
 
     certificate: Certificate
     offers: tuple[Offer, ...]
     cascade: CascadeConfig
+    wanted_rows: int | None = None
 
     @property
     def met(self) -> bool:
@@ -118,7 +120,13 @@ def sign(given: Signing, cascade: CascadeConfig, scored: ScoredSample) -> Outcom
     classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
     costs = speed(scored.test, cascade, thresholds, of_label)
     errors = score_sample.calibration_errors(before, cascade, scored.test)
-    answers = scored.test.answers(cascade)
+    offered = offers(
+        scored.fit.answers(cascade),
+        scored.test.answers(cascade),
+        goals.delta,
+        scored.corpus,
+        scored.path,
+    )
     cascade = exits.joined(cascade, real) if options.exits else cascade
     precision = given.compute.precision
     certificate = Certificate(
@@ -142,7 +150,21 @@ def sign(given: Signing, cascade: CascadeConfig, scored: ScoredSample) -> Outcom
     )
     certificate = replace(certificate, attempts=(*given.earlier, certificate.attempt()))
     attempts.write(cascade, certificate, options.output, given.kept)
-    return Outcome(certificate, offers(answers, goals.delta, scored.corpus), cascade)
+    return Outcome(certificate, offered, cascade, _wanted(certificate, len(cascade.tiers)))
+
+
+def _wanted(certificate: Certificate, tiers: int) -> int | None:
+    """Rows that sign for an agreement that these were too few for; None where they were enough.
+
+    The safest thresholds of a chain are those at which no row of the fit is wrong. Fresh rows then
+    err about once in as many in each tier, whatever the size: so often must the test allow it.
+    """
+    (one, *others) = certificate.signed
+    if one.met or others or one.goal != "agreement" or not certificate.sample.fitted:
+        return None
+    likely = (tiers - 1) * one.rows / certificate.sample.fitted
+    rows = bounds.rows_that_allow(math.ceil(likely + math.sqrt(likely)), 1 - one.value, one.delta)
+    return rows if rows > one.rows else None
 
 
 def _unseen(cascade: CascadeConfig, classes: Sequence[ClassAgreement]) -> tuple[str, ...]:

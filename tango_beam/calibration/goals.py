@@ -50,7 +50,10 @@ class Goals:
         for name in (*shares, *means, "recall", "precision", "delta"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
-                raise RefusedError(f"--{name}: expected a share between 0 and 1, found {value}")
+                meant = f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
+                raise RefusedError(
+                    f"--{name}: expected a share between 0 and 1, found {value:g}{meant}"
+                )
         if self.min_speedup is not None and not self.min_speedup > 1:
             raise RefusedError(f"--min_speedup: expected more than 1, found {self.min_speedup}")
         names = ("agreement", "accuracy_retained", *means, "max_escalation", "min_speedup")

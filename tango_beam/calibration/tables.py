@@ -30,9 +30,17 @@ def _promise(outcome: Outcome, output: str) -> Table:
         what = one.goal + (f" of {one.label}" if one.label else "")
         counted = f"{one.errors:,} of {one.rows:,} rows count against it, {one.method}"
         proved = "" if one.bound is None else f"; proves {one.bound:.4f}"
+        if not one.met and one.label_threshold is None and min(one.thresholds) >= 1:
+            counted, proved = f"of {one.rows:,} rows the last tier must answer all", ""
         table.add_row(
             f"{what} {one.value:.4g}",
             f"{'signed' if one.met else 'NOT SIGNED'} (delta {one.delta:.4g}): {counted}{proved}",
+        )
+    if outcome.wanted_rows:
+        table.add_row(
+            "",
+            f"the sample is too small: with about {outcome.wanted_rows:,} rows, earlier tiers may "
+            f"answer some (--sample_rows {outcome.wanted_rows})",
         )
     thresholds = ", ".join(f"{value:.6g}" for value in certificate.thresholds)
     if certificate.label_threshold is not None:
@@ -47,7 +55,7 @@ def _promise(outcome: Outcome, output: str) -> Table:
         table.add_row("exits", f"{exits}; {rows}")
     table.add_row("corpus", f"{corpus.rows:,} rows in {len(corpus.files)} files")
     table.add_row("speedup", f"{speed.speedup:.2f} x the last tier alone, on this machine")
-    if not speed.pays:
+    if outcome.met and not speed.pays:
         table.add_row("", "THE CASCADE DOES NOT PAY here: run the last tier alone (--threshold 1)")
     for tier in certificate.calibration:
         table.add_row(
@@ -90,6 +98,7 @@ def _offers(offers: Sequence[Offer]) -> Table:
     for name in ("agreement", "threshold", "escalated"):
         table.add_column(name, justify="right")
     for offer in offers:
-        given = [f"{offer.threshold:.6g}", f"{offer.escalated:.1%}"]
+        thresholds = ", ".join(f"{value:.6g}" for value in offer.thresholds)
+        given = [thresholds, f"{offer.escalated:.1%}"]
         table.add_row(f"{offer.agreement:.4g}", *(given if offer.met else ["-", "100.0%"]))
     return table

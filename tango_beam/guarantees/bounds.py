@@ -129,6 +129,17 @@ def fewest_rows(goal: float, delta: float) -> int:
     return math.ceil(math.log(delta) / math.log(goal))
 
 
+def rows_that_allow(errors: int, share: float, delta: float) -> int:
+    """Fewest rows of which so many may be errors while the test proves at most `share` of them."""
+    low, high = errors, max(errors + 1, math.ceil(errors / share))
+    while most_errors(high, share, delta) < errors:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if most_errors(middle, share, delta) >= errors else (middle, high)
+    return high
+
+
 def is_large_part(rows: int, corpus: int | None) -> bool:
     """Whether the corpus is so small that the hypergeometric test proves more."""
     return corpus is not None and rows >= LARGE_PART * corpus

@@ -99,8 +99,18 @@ def resolve(pattern: str) -> tuple[Any, str]:
     # Without a protocol, or where it exists, a path is local as it stands: fsspec would take
     # :: for two file systems.
     if "://" not in pattern or os.path.lexists(pattern):
-        return fsspec.filesystem("file"), str(Path(pattern).expanduser().absolute())
+        return fsspec.filesystem("file"), absolute(pattern)
     return fsspec.core.url_to_fs(pattern)
+
+
+def absolute(path: str) -> str:
+    """A local path from the root on, `a/../b` as `b`; a URL stays as it is."""
+    if "://" in path and not os.path.lexists(path):
+        return path
+    whole = str(Path(path).expanduser().absolute())
+    plain = os.path.normpath(whole)
+    # Behind a link to a folder, `..` is not the folder in which the link lies.
+    return plain if os.path.realpath(plain) == os.path.realpath(whole) else whole
 
 
 def _with_folders_as_they_are(system: Any, path: str) -> str:

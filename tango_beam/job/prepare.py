@@ -174,12 +174,13 @@ class _Growth:
 
 
 def _refuse_audit(options: ClassifyOptions, cascade: CascadeConfig) -> None:
-    """Raises RefusedError where an audit is asked for and nothing could differ, or too many."""
+    """Raises RefusedError where an audit is asked for and nothing could differ."""
     tiers = len(cascade.tiers)
-    fits = tiers == 2 or (tiers == 1 and cascade.tiers[0].exit_thresholds)
+    fits = tiers > 1 or cascade.tiers[0].exit_thresholds
     if not fits and (options.audit_rows or options.audit_rate):
         raise RefusedError(
-            f"--audit_rows: expected a cascade of two tiers, or one tier with exits, found {tiers}"
+            "--audit_rows: expected a cascade of two tiers or more, or one tier with exits, found "
+            "one without; nothing could differ"
         )
 
 
@@ -251,8 +252,8 @@ def _describe_cascade(
 def _audit_rate(options: ClassifyOptions, cascade: CascadeConfig, corpus: Input) -> float:
     """The share of rows to draw, so that about as many are audited as were asked for.
 
-    Where a certificate says how many rows are escalated, those do not count, unless the last tier
-    has exits; else all do.
+    Where a certificate says how many rows reach the last tier, those do not count, unless it has
+    exits; else all do.
     """
     if options.audit_rate is not None:
         return options.audit_rate
@@ -260,5 +261,5 @@ def _audit_rate(options: ClassifyOptions, cascade: CascadeConfig, corpus: Input)
         return 0.0
     drawn_from = float(inputs.estimate_rows(corpus.files))
     if cascade.certificate and not cascade.tiers[-1].exit_thresholds:
-        drawn_from *= 1 - cascade.certificate.speed.escalated
+        drawn_from *= 1 - cascade.certificate.speed.reached[len(cascade.tiers) - 1]
     return min(1.0, options.audit_rows / max(1.0, drawn_from))

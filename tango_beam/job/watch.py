@@ -121,9 +121,10 @@ class _Stored:
     def seen(self, found: receipts.Progress) -> Seen:
         """What is committed, with the share of the input that it is."""
         rows = found.rows
+        escalated = rows["escalated"] + rows["audited_later"]
         told = Seen(
-            answered=rows["accepted"] + rows["escalated"] + rows["audited"],
-            escalated=rows["escalated"],
+            answered=rows["accepted"] + rows["audited"] + escalated,
+            escalated=escalated,
             dead=rows["dead"],
         )
         return replace(told, share=self._done(found) / max(1, sum(i.weight for i in self._items)))

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def _hub_config(source: str) -> Any:
     """The configuration, which tells a kind of answer and its labels."""
     from transformers import AutoConfig
 
+    _say_hub(source)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         if not is_span(config):
@@ -136,13 +138,25 @@ def _hub_config(source: str) -> Any:
         raise RefusedError(f"tier {source}: {reason}") from error
 
 
+@cache
+def _say_hub(source: str) -> None:
+    """Says once that a name is asked of the hub, which may take long where there is no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir() or isinstance(try_to_load_from_cache(source, "config.json"), str):
+        return
+    logger.warning(
+        "no such folder %r; taken for a hub id (HF_HUB_OFFLINE=1: no hub is asked)", source
+    )
+
+
 def refuse_unreadable(source: str) -> None:
     """Raises RefusedError for what is neither a folder with a checkpoint nor like a hub id."""
     folder = Path(checkpoint_files.local(source) or source)
     if not folder.is_dir():
         if source.startswith((".", "/", "~")) or source.count("/") > 1:
             raise RefusedError(
-                f"tier {source}: expected a folder or a Hugging Face id, found no folder"
+                f"tier {source}: expected a folder or a Hugging Face id, found no such folder"
             )
         return
     names = sorted(path.name for path in folder.iterdir())

@@ -82,6 +82,8 @@ def summarize(
     """
     rows, errors, costs = _sums(counted)
     rows["accepted"] += rows["audited"]
+    rows["escalated"] += rows["audited_later"]
+    rows["audited"] += rows["audited_later"]
     pieces = [file for receipt in counted for file in receipt.files]
     files = sorted(joined(pieces), key=lambda file: file.name)
     data = tuple(file for file in files if not file.name.startswith("_"))
@@ -142,7 +144,7 @@ def _counts(counted: list[Receipt]) -> Counts:
     def of(*steps: str) -> AnswerCounts:
         return answer_counts.total(one.counts for one in counted if one.step in steps)
 
-    return Counts(of("accepted", "audited"), of("escalated"))
+    return Counts(of("accepted", "audited"), of("escalated", "audited_later"))
 
 
 def _sums(counted: list[Receipt]) -> tuple[Counter[str], Counter[str], dict[str, TierCost]]:
@@ -187,7 +189,9 @@ def _audit(
     answered = rows.accepted + rows.escalated
     # A last tier with exits is checked on its own rows too: the whole of it may say otherwise.
     exits = cascade.tiers and cascade.tiers[-1].get("exit_thresholds")
-    drawn_from = answered if exits else rows.accepted
+    answers = _counts(counted).escalated.tiers
+    earlier = sum(count for tier, count in answers.items() if int(tier) < len(cascade.tiers))
+    drawn_from = answered if exits else rows.accepted + earlier
     goal = cascade.certificate.agreement
     verdict = audit_verdict.conclude(checked, disagreements, drawn_from, answered, goal)
     return Audit(**vars(verdict), rate=rate, failed=failed, files=_within(files, AUDIT))

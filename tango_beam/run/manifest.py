@@ -18,7 +18,8 @@ from tango_beam.run.store import Store
 class Rows(JsonRecord):
     """Rows by fate: read = accepted + escalated + dead.
 
-    Audited rows are accepted ones. Filtered rows are accepted or escalated ones that `--keep`
+    Audited rows are accepted ones, and escalated ones that a tier ahead of the last one answered.
+    Filtered rows are accepted or escalated ones that `--keep`
     leaves out, so that the data set holds accepted + escalated - filtered rows.
     """
 

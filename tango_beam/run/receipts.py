@@ -112,7 +112,8 @@ class Receipt(JsonRecord):
     Attributes:
       checkpoint: its number (see `io.plan`).
       attempt: random, 63 bits.
-      step: `read`, or the sink: `accepted`, `escalated`, `audited`, `dead`.
+      step: `read`, or the sink: `accepted`, `escalated`, `audited`, `audited_later` (see
+        `write.Sink`), `dead`.
       rows: rows read, or rows dealt with: stored, or filtered.
       files: that were stored.
       seconds: that reading took (`read` only).

@@ -31,7 +31,9 @@ from tango_beam.run.receipts import EXAMPLES, Checked, Example, TierCost
 from tango_beam.run.run_file import Run, load_run
 from tango_beam.run.store import Store
 
-DEAD = "dead"
+DEAD, AUDITED = "dead", "audited"
+# Of audited rows, those that a tier behind the first one had answered.
+AUDITED_LATER = "audited_later"
 # A dead letter keeps at most so much of a record.
 RAW_BYTES = 64 << 10
 # Parcels that a sink has open at once; rows of one arrive together, or nearly.
@@ -49,6 +51,8 @@ class Sink(beam.PTransform):
       step: `accepted`, `escalated`, `audited` or `dead`; names the rows in the receipt and the
         files. Rows that the last tier was asked about (`audit.is_checked`: all audited ones, and
         those drawn of a last tier with exits) also go to `_audit/`, with what it says of them.
+        Audited rows that a tier behind the first one answered get receipts of their own
+        (`AUDITED_LATER`), since they are escalated ones in the sums.
       decoder: of the last tier: answered rows are counted by what it calls them. None for none.
       keep: which answered rows are written; the receipt counts the others too. None for all.
     """
@@ -86,31 +90,46 @@ class _Write(beam.DoFn):
         self._run = load_run(self._store)
 
     def start_bundle(self) -> None:
-        self._pending: dict[Origin, _Pending] = {}
+        self._pending: dict[tuple[Origin, str], _Pending] = {}
 
     def process(self, batch: pa.RecordBatch) -> Iterator[str]:
         for origin, rows in record_columns.by_origin(batch):
-            pending = self._pending.get(origin)
-            if pending is None:
-                pending = self._pending[origin] = self._begin(origin)
-            receipts.add_costs(pending.costs, _costs(rows))
-            if self._step == DEAD:
-                letters = dead_letters(rows, self._run)
-                reasons = _reasons(letters)
-                pending.errors.update(reasons)
-                _add_examples(pending.examples, reasons, letters)
-                pending.part.write(letters)
-            else:
-                if pending.tally:
-                    pending.tally.add(rows)
-                kept = rows if self._keep is None else self._keep.rows(rows)
-                pending.filtered += rows.num_rows - kept.num_rows
-                if kept.num_rows:
-                    pending.part.write(_outgoing(kept, self._run))
-            if pending.audited:
-                asked = audit.is_checked(rows)
-                self._audit(pending, rows if asked.all() else rows.filter(pa.array(asked)))
+            for step, part in self._by_step(rows):
+                key = origin, step
+                if key not in self._pending:
+                    self._pending[key] = self._begin(origin, step)
+                self._write(self._pending[key], part)
         yield from self._let_go()
+
+    def _by_step(self, rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Rows by the step that their receipt names."""
+        if self._step != AUDITED:
+            yield self._step, rows
+            return
+        first = pc.equal(rows.column(self._run.prefix + "tier"), 1)
+        for step, chosen in ((AUDITED, first), (AUDITED_LATER, pc.invert(first))):
+            part = rows.filter(chosen)
+            if part.num_rows:
+                yield step, part
+
+    def _write(self, pending: _Pending, rows: pa.RecordBatch) -> None:
+        receipts.add_costs(pending.costs, _costs(rows))
+        if self._step == DEAD:
+            letters = dead_letters(rows, self._run)
+            reasons = _reasons(letters)
+            pending.errors.update(reasons)
+            _add_examples(pending.examples, reasons, letters)
+            pending.part.write(letters)
+        else:
+            if pending.tally:
+                pending.tally.add(rows)
+            kept = rows if self._keep is None else self._keep.rows(rows)
+            pending.filtered += rows.num_rows - kept.num_rows
+            if kept.num_rows:
+                pending.part.write(_outgoing(kept, self._run))
+        if pending.audited:
+            asked = audit.is_checked(rows)
+            self._audit(pending, rows if asked.all() else rows.filter(pa.array(asked)))
 
     def _audit(self, pending: _Pending, rows: pa.RecordBatch) -> None:
         """Writes rows that the last tier was asked about to `_audit/`, and counts them."""
@@ -129,15 +148,15 @@ class _Write(beam.DoFn):
 
     def _let_go(self) -> Iterator[str]:
         """Publishes parcels early: behind a shuffle, one bundle may hold all that there is."""
-        parcels = [origin for origin in self._pending if origin.parcel]
-        for origin in parcels[:-OPEN_PARCELS]:
-            yield self._publish(origin, self._pending.pop(origin))
+        parcels = [key for key in self._pending if key[0].parcel]
+        for key in parcels[:-OPEN_PARCELS]:
+            yield self._publish(*key, self._pending.pop(key))
 
-    def _begin(self, origin: Origin) -> _Pending:
+    def _begin(self, origin: Origin, step: str) -> _Pending:
         item, index = plan.item_of(origin.checkpoint)
         # Two bundles, or two sinks of dead letters, may write rows of one attempt: names differ.
         unique = f"{origin.delivery or origin.attempt:016x}{secrets.token_hex(2)}"
-        stem = f"{PART}{item:06d}-{index:04d}-{self._step}-{unique}"
+        stem = f"{PART}{item:06d}-{index:04d}-{step}-{unique}"
         most = self._run.part_bytes or PART_BYTES
         if self._step == DEAD:
             schema = record_columns.DEAD_LETTER_SCHEMA
@@ -158,18 +177,18 @@ class _Write(beam.DoFn):
         return AnswerTally(self._decoder, run.cascade["labels"], run.prefix, run.input.texts)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for origin, pending in self._pending.items():
-            name = self._publish(origin, pending)
+        for key, pending in self._pending.items():
+            name = self._publish(*key, pending)
             yield WindowedValue(name, MIN_TIMESTAMP, [GlobalWindow()])
         self._pending = {}
 
-    def _publish(self, origin: Origin, pending: _Pending) -> str:
+    def _publish(self, origin: Origin, step: str, pending: _Pending) -> str:
         pending.part.publish()
         if pending.audited:
             pending.audited.publish()
         receipt = receipts.Receipt(
             **origin._asdict(),
-            step=self._step,
+            step=step,
             rows=pending.part.rows + pending.filtered,
             filtered=pending.filtered,
             files=(*pending.part.files, *(pending.audited.files if pending.audited else ())),

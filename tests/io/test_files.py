@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from tango_beam.errors import RefusedError
-from tango_beam.io import inputs
+from tango_beam.io import inputs, paths
 from tango_beam.io.slice_reader import SliceReader
 
 ROWS = [{"id": n, "text": f"text {n}"} for n in range(4)]
@@ -128,6 +128,16 @@ def test_a_folder_without_rows_is_refused_by_what_it_holds(tmp_path):
     put_as(tmp_path, "_x/a.jsonl")
     with pytest.raises(RefusedError, match=r"but 1 file whose .* \(_x/a.jsonl\)"):
         inspect(tmp_path)
+
+
+def test_a_path_is_written_down_without_a_way_up_unless_a_link_lies_in_it(tmp_path, monkeypatch):
+    for name in ("a", "b/below"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "b" / "below")
+    monkeypatch.chdir(tmp_path)
+    assert paths.absolute("a/../b/*.csv") == f"{tmp_path}/b/*.csv"
+    assert paths.absolute("link/../x.csv") == f"{tmp_path}/link/../x.csv"
+    assert paths.absolute("s3://bucket/a/../x.csv") == "s3://bucket/a/../x.csv"
 
 
 def test_links_are_followed_once_and_not_in_circles(tmp_path):
