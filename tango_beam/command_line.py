@@ -146,7 +146,9 @@ def refuse_unquoted(ours: argparse.Namespace, rest: Sequence[str]) -> None:
     """Raises RefusedError where the shell has made several files of a glob behind --input."""
     given = [Path(one) for one in getattr(ours, "input", None) or []]
     folders = {one.parent for one in given}
-    more = [one for one in map(Path, rest) if one.parent in folders and one.exists()]
+    # What follows an option may be its value.
+    alone = [one for before, one in zip(["", *rest], rest, strict=False) if before[:1] != "-"]
+    more = [one for one in map(Path, alone) if one.parent in folders and one.exists()]
     if not more:
         return
     last = more[-1]

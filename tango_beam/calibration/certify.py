@@ -111,8 +111,7 @@ def sign(given: Signing, cascade: CascadeConfig, scored: ScoredSample) -> Outcom
     options, goals, real = given.options, given.options.goals, given.tiers
     before = cascade
     if options.temperature == "fit":
-        fit = scored.fit if len(scored.fit) else scored.test
-        cascade = kinds.fitted(cascade, fit)
+        cascade = kinds.fitted(cascade, scored.fit if len(scored.fit) else scored.test)
     each = _guarantees(goals, cascade, scored)
     # With two tiers, a guarantee that holds at a threshold holds at every higher one.
     thresholds, of_label = max(one.thresholds for one in each), each[0].label_threshold
@@ -120,13 +119,8 @@ def sign(given: Signing, cascade: CascadeConfig, scored: ScoredSample) -> Outcom
     classes = kinds.by_class(cascade, scored.test, thresholds, goals.delta, of_label)
     costs = speed(scored.test, cascade, thresholds, of_label)
     errors = score_sample.calibration_errors(before, cascade, scored.test)
-    offered = offers(
-        scored.fit.answers(cascade),
-        scored.test.answers(cascade),
-        goals.delta,
-        scored.corpus,
-        scored.path,
-    )
+    fit, test = scored.fit.answers(cascade), scored.test.answers(cascade)
+    offered = offers(fit, test, goals.delta, scored.corpus, scored.path)
     cascade = exits.joined(cascade, real) if options.exits else cascade
     precision = given.compute.precision
     certificate = Certificate(

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tango_beam.calibration.certify import Outcome
 from tango_beam.calibration.offers import Offer
-from tango_beam.guarantees.certificate import ClassAgreement
+from tango_beam.guarantees.certificate import ClassAgreement, Guarantee
 
 MOST_CLASSES = 20
 
@@ -27,15 +27,7 @@ def _promise(outcome: Outcome, output: str) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for one in certificate.signed:
-        what = one.goal + (f" of {one.label}" if one.label else "")
-        counted = f"{one.errors:,} of {one.rows:,} rows count against it, {one.method}"
-        proved = "" if one.bound is None else f"; proves {one.bound:.4f}"
-        if not one.met and one.label_threshold is None and min(one.thresholds) >= 1:
-            counted, proved = f"of {one.rows:,} rows the last tier must answer all", ""
-        table.add_row(
-            f"{what} {one.value:.4g}",
-            f"{'signed' if one.met else 'NOT SIGNED'} (delta {one.delta:.4g}): {counted}{proved}",
-        )
+        table.add_row(*_signed(one))
     if outcome.wanted_rows:
         table.add_row(
             "",
@@ -77,6 +69,17 @@ def _promise(outcome: Outcome, output: str) -> Table:
         )
     table.add_row("output", output if outcome.met else f"{output}: only the attempt, on record")
     return table
+
+
+def _signed(one: Guarantee) -> tuple[str, str]:
+    """A goal, and what became of it."""
+    what = one.goal + (f" of {one.label}" if one.label else "")
+    counted = f"{one.errors:,} of {one.rows:,} rows count against it, {one.method}"
+    proved = "" if one.bound is None else f"; proves {one.bound:.4f}"
+    if not one.met and one.label_threshold is None and min(one.thresholds) >= 1:
+        counted, proved = f"of {one.rows:,} rows the last tier must answer all", ""
+    state = "signed" if one.met else "NOT SIGNED"
+    return f"{what} {one.value:.4g}", f"{state} (delta {one.delta:.4g}): {counted}{proved}"
 
 
 def _classes(classes: Sequence[ClassAgreement]) -> Table:

@@ -81,9 +81,7 @@ def summarize(
         that were answered and kept.
     """
     rows, errors, costs = _sums(counted)
-    rows["accepted"] += rows["audited"]
-    rows["escalated"] += rows["audited_later"]
-    rows["audited"] += rows["audited_later"]
+    _take_in_audited(rows)
     pieces = [file for receipt in counted for file in receipt.files]
     files = sorted(joined(pieces), key=lambda file: file.name)
     data = tuple(file for file in files if not file.name.startswith("_"))
@@ -116,6 +114,13 @@ def summarize(
         id=run.id,
         after=run.after,
     )
+
+
+def _take_in_audited(rows: Counter[str]) -> None:
+    """Counts audited rows as what they are: accepted, or, of a tier behind the first, escalated."""
+    rows["accepted"] += rows["audited"]
+    rows["escalated"] += rows["audited_later"]
+    rows["audited"] += rows["audited_later"]
 
 
 def _check(rows: Counter[str], written: int) -> None:
