@@ -1,5 +1,6 @@
 """The commands as people start them: help at once, the console script, and which warnings show."""
 
+import argparse
 import contextlib
 import importlib.metadata
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from pipelines.__main__ import COMMANDS, main
+from tango_beam import command_line
 from tango_beam.errors import RefusedError
 from tests.test_layers import HEAVY
 
@@ -67,6 +69,14 @@ def test_a_glob_without_quotes_is_told_as_one(command, tmp_path):
         main([command, "--input", *map(str, paths), *options])
     with pytest.raises(RefusedError, match=r"option --outptu; did you mean --output\?"):
         main([command, "--input", str(paths[0]), *options, "--outptu"])
+
+
+def test_a_file_that_is_an_options_value_is_no_glob_without_quotes(tmp_path):
+    ours = argparse.Namespace(input=[str(tmp_path / "a.parquet")])
+    (tmp_path / "job.jar").touch()
+    command_line.refuse_unquoted(ours, ["--flink_job_server_jar", str(tmp_path / "job.jar")])
+    with pytest.raises(RefusedError, match="2 files behind it"):
+        command_line.refuse_unquoted(ours, [str(tmp_path / "job.jar"), "--streaming"])
 
 
 STOPPED = """

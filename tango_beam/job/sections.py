@@ -66,7 +66,7 @@ def _fates(manifest: Manifest) -> Section:
         ("accepted", rows.accepted, "answered by the first tier"),
         ("escalated", rows.escalated, "answered by a later tier"),
         ("dead", rows.dead, "without an answer: dead letters"),
-        ("audited", rows.audited, "accepted, and checked by the last tier"),
+        ("audited", rows.audited, "answered ahead of the last tier, and checked by it"),
         ("filtered", rows.filtered, "answered, and not written (--keep)"),
     ]
     # Of more tiers than two, each has its share.
