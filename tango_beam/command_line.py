@@ -285,7 +285,9 @@ def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field, hi
     if field.default is dataclasses.MISSING:
         options["required"] = True
     elif hint is not bool and field.default not in (None, "", ()):
-        options["help"] = f"{about} (default: {field.default})"
+        default = field.default
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        options["help"] = f"{about} (default: {shown})"
     if hint is bool:
         no = "no_" * bool(field.default)
         action = "store_false" if no else "store_true"
