@@ -67,8 +67,9 @@ def test_sentiment_is_certified_audited_and_drawn(data, tmp_path, capsys):
 def test_a_rare_topic_is_kept_with_a_promise_of_its_own(data, tmp_path, capsys):
     path = data / "agnews" / "train_10k.parquet"
     small = encoder(tmp_path / "encoder", texts_of(path))
+    # Not that rare here: a teacher of seconds might call no row by a topic that it hardly saw.
     given = f"--labelled {path} --label Sports --recall 0.8 --encoder {small} --rows 2600"
-    more = "--keep_rows 300 --train_rows 1000 --sample_rows 1500 --augmented 500 --epochs 4"
+    more = "--keep_rows 700 --train_rows 1000 --sample_rows 1500 --augmented 500 --epochs 6"
     size = f"--learning_rate 2e-3 --max_length 48 --output {tmp_path}/out"
     topic_routing.main([*given.split(), *more.split(), *size.split()])
     said = capsys.readouterr().out
@@ -77,7 +78,7 @@ def test_a_rare_topic_is_kept_with_a_promise_of_its_own(data, tmp_path, capsys):
     manifest = json.loads((tmp_path / "out/answers/_manifest.json").read_text())
     assert manifest["cascade"]["certificate"]["status"] == "covered"
     assert printed(said, "kept") == f"{len(kept):,} of {manifest['rows']['read']:,} rows"
-    assert float(printed(said, "precision").rstrip("%")) > 20  # one row in nine is of the topic
+    assert float(printed(said, "precision").rstrip("%")) > 35  # one row in four is of the topic
     assert "Sports" in (tmp_path / "out/topics.svg").read_text()
 
 

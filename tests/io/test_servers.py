@@ -107,7 +107,7 @@ def test_a_connection_that_breaks_is_a_file_that_breaks():
         ("abfs://bucket/a.jsonl", "pip install"),
         ("s3://[]/a", "s3://[]/a"),
         ("zip://a.jsonl::/none/there.zip", "there.zip"),
-        ("a\0b", "no match"),
+        ("a\0b", "null byte"),
         ("x" * 5000, "too long"),
     ],
 )

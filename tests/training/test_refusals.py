@@ -259,7 +259,7 @@ def test_distill_refuses_what_makes_no_student(bert, write, tmp_path, options, m
 
 
 MISFITS = {
-    "none": "a folder or a Hugging Face id, found no folder",
+    "none": "a folder or a Hugging Face id, found no such folder",
     "config.json": r"config\.json, found model\.safetensors, tokenizer\.json",
     "model.safetensors": r"weights in \.safetensors, found none",
     "tokenizer*": r"a tokenizer \(tokenizer\.json, say\), found special tokens only",
