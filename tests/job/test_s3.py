@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import compare
 from tests import forked, jobs, s3
 
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs (the extra s3)")
@@ -141,3 +142,32 @@ def test_a_bucket_that_is_not_there_is_refused(server, cascade):
     code, said = run(server.port, cascade, "nobodys-bucket", "parquet")
     assert code == 2, said
     assert "nobodys-bucket" in said
+
+
+def test_a_corpus_that_grows_is_gone_on_with_and_runs_are_compared_where_they_lie(
+    server, bucket, cascade, tmp_path, monkeypatch, capsys
+):
+    """`--after`, `--part_bytes` and `compare`, all of whose outputs lie on S3."""
+    files, name = bucket
+    put_inputs(files, name, tmp_path, "parquet")
+    there = {**s3.KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}"}
+
+    def classified(output, *options):
+        given = ("--precision", "fp32", "--source_columns", "--part_bytes", "1MB", *options)
+        source, target = f"s3://{name}/in/", f"s3://{name}/{output}"
+        done = forked.classify(jobs.arguments(cascade, source, target, *given), **there)
+        assert done.ended() == 0, done.err
+        return json.loads(files.cat(f"{name}/{output}/_manifest.json"))
+
+    assert classified("first")["rows"]["read"] == ROWS
+    files.copy(f"{name}/in/in.parquet", f"{name}/in/more.parquet")
+    later = classified("second", "--after", f"s3://{name}/first")
+    assert later["rows"]["read"] == ROWS
+    assert [file["path"].rsplit("/", 1)[-1] for file in later["inputs"]] == ["more.parquet"]
+    classified("other", "--threshold", "1")
+    for key, value in there.items():
+        monkeypatch.setenv(key, value)
+    given = [f"s3://{name}/first", f"s3://{name}/other", "--json"]
+    assert compare.main(given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["both"], found["only_a"], found["only_b"]) == (ROWS, 0, ROWS)
