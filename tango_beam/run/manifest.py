@@ -19,8 +19,8 @@ class Rows(JsonRecord):
     """Rows by fate: read = accepted + escalated + dead.
 
     Audited rows are accepted ones, and escalated ones that a tier ahead of the last one answered.
-    Filtered rows are accepted or escalated ones that `--keep`
-    leaves out, so that the data set holds accepted + escalated - filtered rows.
+    Filtered rows are accepted or escalated ones that `--keep` leaves out, so that the data set
+    holds accepted + escalated - filtered rows.
     """
 
     read: int
