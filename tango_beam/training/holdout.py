@@ -32,20 +32,33 @@ class Holdout:
 
 Words = tuple[str, ...]
 
-
-def _rows_inside(words: Words, rows: Collection[Words], lengths: Sequence[int]) -> set[Words]:
-    """The rows that are runs of some words; only lengths that a row has are looked at."""
-    count = len(words)
-    return {
-        words[start : start + length]
-        for length in lengths
-        for start in range(count - length + 1)
-        if words[start : start + length] in rows
-    }
+# Words that a row is looked up by before it is compared whole: few rows share so many first ones.
+_HEAD = 4
 
 
-def _lengths(rows: Collection[Words]) -> list[int]:
-    return sorted({len(words) for words in rows})
+class _Rows:
+    """Rows of words, to be found inside longer ones.
+
+    Args:
+      rows: no two alike.
+    """
+
+    def __init__(self, rows: Collection[Words]) -> None:
+        self._rows = rows
+        lengths: dict[Words, set[int]] = {}
+        for words in rows:
+            lengths.setdefault(words[:_HEAD], set()).add(len(words))
+        self._lengths = {head: sorted(found) for head, found in lengths.items()}
+
+    def inside(self, words: Words) -> set[Words]:
+        """The rows that are runs of some words."""
+        return {
+            words[start : start + length]
+            for start in range(len(words))
+            for head in range(_HEAD + 1)
+            for length in self._lengths.get(words[start : start + head], ())
+            if words[start : start + length] in self._rows
+        }
 
 
 def whole_sentences(texts: Sequence[str]) -> Int64:
@@ -61,11 +74,11 @@ def whole_sentences(texts: Sequence[str]) -> Int64:
     first: dict[Words, int] = {}
     for index, words in enumerate(rows):
         first.setdefault(words, index)
-    lengths = _lengths(first)
+    known = _Rows(first)
     inside: set[Words] = set()
     for words in sorted(first, key=len, reverse=True):
         if words not in inside:  # a row inside an inner row is inside the outer one too
-            inside |= _rows_inside(words, first, lengths) - {words}
+            inside |= known.inside(words) - {words}
     return np.array([index for words, index in first.items() if words and words not in inside])
 
 
@@ -81,11 +94,10 @@ def hold_out(texts: Sequence[str], count: int, seed: int) -> Holdout:
     _refuse_too_many(count, len(whole), "whole sentences")
     held_out = np.sort(np.random.default_rng(seed).choice(whole, size=count, replace=False))
     rows = [tuple(text.split()) for text in texts]
-    known = set(rows)
-    lengths = _lengths(known)
+    known = _Rows(set(rows))
     inside: set[Words] = set()
     for index in held_out:
-        inside |= _rows_inside(rows[index], known, lengths)
+        inside |= known.inside(rows[index])
     keep = [index for index, words in enumerate(rows) if words not in inside]
     return Holdout(train=np.array(keep, np.int64), held_out=held_out.astype(np.int64))
 

@@ -44,6 +44,12 @@ def test_no_training_row_lies_inside_a_held_out_sentence(texts, seed):
         assert any(inside(texts[row], texts[held]) for held in split.held_out)
 
 
+def test_a_long_row_is_found_in_a_longer_one():
+    words = [f"w{number}" for number in range(400)]
+    texts = [" ".join(words), " ".join(words[150:390]), " ".join(words[1:4]), "w1 w3"]
+    assert holdout.whole_sentences(texts).tolist() == [0, 3]
+
+
 def test_more_sentences_than_there_are_is_refused():
     with pytest.raises(ValueError, match="at least 3 whole sentences, found 1"):
         holdout.hold_out(["a b c", "a b"], 3, 0)
