@@ -31,6 +31,7 @@ from tango_beam.models.transformer import (
 )
 from tango_beam.training import (
     inputs,
+    layers,
     length_drop,
     loop,
     model_card,
@@ -43,6 +44,7 @@ from tango_beam.training import (
 )
 from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.objectives import PROBLEM_TYPES, Scale
+from tango_beam.training.progress import PASSES
 
 History = list[dict[str, float]]
 
@@ -69,6 +71,7 @@ def run(options: FinetuneOptions, command: str) -> dict[str, float]:
     with inputs.naming("--encoder", options.encoder):
         refuse_unreadable(options.encoder)
         model = start(options, train)
+        layers.freeze(model.network, options.freeze_layers)
         if options.length_drop:
             networks.shortening(model, options.precision)
     used = [model_card.data_row(options.train, len(train), "train")]
@@ -235,7 +238,7 @@ def _train(
         options,
         mean_loss,
         cut=lambda batch: network.cut(tokens, batch),
-        operations=model.operations(tokens.lengths),
+        operations=model.operations(tokens.lengths) * _passes(model.network, options),
         after_step=mean.update if mean else lambda step: None,
         rank=lambda: mean.apply(rank) if mean else rank(),
         kept=mean.tensors if mean else (),
@@ -269,6 +272,14 @@ def _of_batches(
         )
 
     return shorter, mean
+
+
+def _passes(network: torch.nn.Module, options: FinetuneOptions) -> float:
+    """Share of the products of a step that are computed: nothing goes back to frozen layers."""
+    if not options.freeze_layers:
+        return 1.0
+    trained = 1 - options.freeze_layers / layers.depth(network)
+    return (1 + (PASSES - 1) * trained) / PASSES
 
 
 class _RunningMean:

@@ -52,6 +52,11 @@ class FinetuneOptions(TrainingOptions):
         "of products; the weights that are trained stay fp32 (auto: bf16 where it is native)",
         "auto",
     )
+    freeze_layers: int = training(
+        "leave the embeddings and so many of the first layers as they are, and train the others: "
+        "with half of the layers frozen, a step takes two thirds of the time",
+        0,
+    )
     length_drop: float = training(
         "learn to answer with fewer tokens: the largest share of them that a layer drops (0.2, "
         "say), by the attention that they receive; settings worth having are written beside the "
@@ -86,7 +91,7 @@ class FinetuneOptions(TrainingOptions):
         refuse_outside(self, 1, "rare_weight")
         refuse_outside(self, 0, "batch_tokens")
         refuse_outside(self, 1, "layers")
-        refuse_outside(self, 0, "stride")
+        refuse_outside(self, 0, "stride", "freeze_layers")
         if self.unlabeled and not self.teacher:
             raise RefusedError("--unlabeled: expected --teacher to label the texts, found none")
         if self.teacher_logits and not self.teacher:

@@ -1,4 +1,4 @@
-"""A shallower network out of a deep one: some of its layers, from the first to the last."""
+"""Which layers of an encoder there are, and which of them are trained."""
 
 from __future__ import annotations
 
@@ -23,6 +23,27 @@ def keep_layers(network: Any, count: int) -> None:
     kept = np.linspace(0, depth - 1, count).round().astype(int)
     setattr(parent, name, nn.ModuleList(layers[place] for place in kept))
     network.config.num_hidden_layers = count
+
+
+def freeze(network: Any, count: int) -> None:
+    """Keeps an encoder's first layers, and all that comes before them, from being trained.
+
+    What all layers share (MPNet's relative positions) stays as it is too: a gradient for it would
+    go back through every layer, and those that are frozen save theirs.
+
+    Args:
+      network: a model of transformers, with a head that is trained.
+      count: layers to freeze; 0 freezes nothing.
+
+    Raises:
+      ValueError: it has fewer layers, or none that is known as such.
+    """
+    if not count:
+        return
+    later = [*_stack(network, count)[2][count:], getattr(network.base_model, "pooler", None)]
+    trained = {id(weight) for part in later if part is not None for weight in part.parameters()}
+    for weight in network.base_model.parameters():
+        weight.requires_grad_(id(weight) in trained)
 
 
 def depth(network: Any) -> int:

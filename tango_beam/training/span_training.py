@@ -37,7 +37,7 @@ from tango_beam.training import (
     span_teacher,
 )
 from tango_beam.training.finetune_options import FinetuneOptions
-from tango_beam.training.layers import keep_layers
+from tango_beam.training.layers import freeze, keep_layers
 from tango_beam.training.questions import Questions, positions, read_questions
 from tango_beam.training.span_teacher import allowed_log_softmax
 
@@ -66,6 +66,7 @@ def run(options: FinetuneOptions, command: str) -> tuple[dict[str, float], Quest
     with inputs.naming("--encoder", options.encoder):
         refuse_unreadable(options.encoder)
         model = start(options)
+        freeze(model.network, options.freeze_layers)
         if options.length_drop:
             networks.shortening(model, options.precision)
     windows = model.tokenize(train.questions, train.contexts)

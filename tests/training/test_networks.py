@@ -10,7 +10,7 @@ from tango_beam.config import Compute, TierConfig
 from tango_beam.models import transformer
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import networks
+from tango_beam.training import layers, networks
 from tests import tiny
 from tests.models.families import PACKED, checkpoint
 
@@ -76,6 +76,30 @@ def test_gradients_are_those_of_transformers(tmp_path, family, head):
         error = (found[1][name] - gradient).abs().max()
         # A key's bias moves all scores of a query alike: its gradient is nothing but rounding.
         assert error <= 1e-4 * (gradient.abs().max() + 0.1), name
+
+
+@pytest.mark.parametrize("family", [*PACKED, "Electra"])
+def test_frozen_layers_have_no_gradient_and_the_others_the_same(tmp_path, family):
+    head = "ForSequenceClassification"
+    model = load(tmp_path, family, head)
+    tokens, network = rows(model, head), networks.of(model, "fp32")
+    picked = np.arange(len(tokens))
+    logits, whole = gradients(model, network, tokens, picked, head)
+    layers.freeze(model.network, 1)
+    model.network.zero_grad(set_to_none=True)
+    same, left = gradients(model, network, tokens, picked, head)
+    assert torch.equal(logits, same)
+    frozen = ("embeddings", "layer.0.", "relative_attention_bias")
+    assert left.keys() == {name for name in whole if not any(part in name for part in frozen)}
+    assert any("layer.1." in name for name in left)
+    assert all(torch.equal(gradient, whole[name]) for name, gradient in left.items())
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(tmp_path):
+    model = load(tmp_path, "Bert", "ForSequenceClassification")
+    depth = layers.depth(model.network)
+    with pytest.raises(ValueError, match=f"encoder of {depth + 1} layers or more, found {depth}"):
+        layers.freeze(model.network, depth + 1)
 
 
 @pytest.mark.parametrize("family", PACKED)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file
 
 from pipelines import calibrate, classify, distill, evaluate, finetune, tune
 from tango_beam.cascade_directory import load_cascade
@@ -136,6 +137,22 @@ def test_a_second_tier_can_learn_from_others(files, trained, tmp_path):
         f"--output {tmp_path}/again --epochs 8 --learning_rate 3e-3 --average 0.9".split()
     )
     assert scores(tmp_path / "again")["accuracy, dev"] > 0.9
+
+
+def test_frozen_layers_stay_as_they_were(files, trained, tmp_path):
+    finetune.main(
+        f"--train {files}/train.parquet --held_out 60 --encoder {trained}/second_tier --epochs 2 "
+        f"--learning_rate 3e-3 --freeze_layers 1 --output {tmp_path}/upper".split()
+    )
+    before, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (trained / "second_tier", tmp_path / "upper")
+    )
+    moved = {name for name, weights in after.items() if not weights.equal(before[name])}
+    assert any("layer.1." in name for name in moved)
+    assert any("classifier" in name for name in moved)
+    assert not any("embeddings" in name or "layer.0." in name for name in moved)
+    assert scores(tmp_path / "upper")["accuracy, held-out sentences"] > 0.9
 
 
 def test_a_cascade_needs_rows_to_choose_a_threshold_on(files, tmp_path):
