@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks import common
+from benchmarks.beside_last_tier import compare
 from benchmarks.paper.run import call
-from tango_beam.cascade_directory import load_cascade
 
 # File, and how a second tier is fine-tuned on it.
 CORPORA = {
@@ -69,16 +68,6 @@ def fine_tuned(paths: dict[str, Path], ours) -> Path:
     return folder
 
 
-def answers(path: Path, cascade: str, work: Path) -> tuple[float, pa.ChunkedArray, float]:
-    """Seconds of a job without its start-up, its answers by row, and the last tier's share."""
-    start_up, _ = common.run_job(path, work, cascade, "--limit", "1")
-    seconds, _ = common.run_job(path, work, cascade)
-    table = ds.dataset(work / "out", format="parquet").to_table(["id", "prediction", "tier"])
-    tiers = len(load_cascade(cascade).tiers)
-    last = pc.mean(pc.cast(pc.equal(table["tier"], tiers), pa.float64())).as_py()
-    return seconds - start_up, table.sort_by("id")["prediction"], float(last)
-
-
 def timed(path: Path, count: int) -> Path:
     """As many rows of a file: drawn where it has more, repeated where it has fewer."""
     rows = pq.read_table(path)
@@ -87,24 +76,6 @@ def timed(path: Path, count: int) -> Path:
     taken = path.with_name(f"{path.stem}_timed.parquet")
     pq.write_table(table.set_column(0, "id", pa.array(range(count))), taken)
     return taken
-
-
-def compare(cascade: str, alone: str, path: Path, work: Path, rounds: int) -> dict:
-    """A cascade and its second tier alone on the same rows, in turns: agreement and speedup."""
-    taken: dict[str, list[float]] = {cascade: [], alone: []}
-    said, shares = {}, {}
-    for _ in range(rounds):
-        for one in (alone, cascade):
-            seconds, said[one], shares[one] = answers(path, one, work)
-            taken[one].append(seconds)
-    agree = pc.mean(pc.cast(pc.equal(said[cascade], said[alone]), pa.float64())).as_py()
-    return {
-        "rows": len(said[cascade]),
-        "agreement": float(agree),
-        "reach the second tier": shares[cascade],
-        "speedup": common.middle(taken[alone]) / common.middle(taken[cascade]),
-        "rounds": [a / b for a, b in zip(taken[alone], taken[cascade], strict=True)],
-    }
 
 
 def planned(report: dict) -> dict[str, float]:
@@ -134,10 +105,10 @@ def measure(ours, paths: dict[str, Path], teacher: Path, agreement: float) -> di
     report = json.loads((output / "report.json").read_text())
     work = Path(ours.work, ours.corpus, "job")
     alone = common.last_tier_alone(str(output), work / "alone") if report["pays"] else str(output)
-    compared = {
-        name: compare(str(output), alone, timed(paths[part], ours.timed_rows), work, ours.rounds)
-        for name, part in (("on the corpus", "corpus"), ("on rows held out", "held"))
-    }
+    compared = {}
+    for name, part in (("on the corpus", "corpus"), ("on rows held out", "held")):
+        rows = timed(paths[part], ours.timed_rows)
+        (compared[name],) = compare([str(output)], alone, rows, work, ours.rounds)
     return {
         "corpus": ours.corpus,
         "agreement asked": agreement,

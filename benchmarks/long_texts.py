@@ -4,61 +4,70 @@
     python -m benchmarks.long_texts --corpus HALVES/sign.parquet --work WORK \\
         --chain static,second_tier --chain bilstm,second_tier --chain static,bilstm,second_tier
 
-A chain names its tiers' folders, cheapest first. Each is tuned on a sample (`pipelines.tune`), signed on
-5,000 rows (`pipelines.calibrate`, of a corpus without labels: hypergeometric), and run on further rows of
-the corpus in turns with its last tier alone, as tuning left it. Calibration's seconds are apart.
+A chain names its tiers' folders, cheapest first; all chains end in one tier, and the longest stands
+last. That one is tuned on a sample (`pipelines.tune`), the others take its tiers' settings. Each is
+signed on 5,000 rows (`pipelines.calibrate`, of a corpus without labels: hypergeometric), and run on
+further rows of the corpus in turns with the last tier alone. Calibration's seconds are apart. A
+folder that is there already is taken as it is, so that a measurement goes on where it stopped.
 """
 
 import argparse
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from benchmarks import common
+from benchmarks import beside_last_tier, common
 from benchmarks.paper.run import call
 from tango_beam.cascade_directory import link_checkpoints, load_cascade, save_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.resolve import load_tier
 
-PREDICTION = "prediction"
 
-
-def chained(tiers: list[str], folder: Path) -> Path:
+def chained(tiers: list[TierConfig], folder: Path) -> Path:
     """Writes a cascade directory over some tiers, with a threshold that calibration replaces."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    before = [TierConfig(tier, threshold=0.9) for tier in tiers[:-1]]
-    last = TierConfig(tiers[-1])
+    before = [replace(tier, threshold=0.9) for tier in tiers[:-1]]
+    last = replace(tiers[-1], threshold=None)
     labels = tuple(sorted(load_tier(last, Compute()).labels))
     config = link_checkpoints(CascadeConfig((*before, last), labels, folder.name), folder)
     save_cascade(config, folder)
     return folder
 
 
-def tuned(cascade: Path, ours) -> Path:
-    """The cascade as `pipelines.tune` leaves it."""
-    output = cascade.with_name(f"{cascade.name}_tuned")
-    shutil.rmtree(output, ignore_errors=True)
-    given = f"--input {ours.corpus} --cascade {cascade} --output {output} --no_processes"
-    call("pipelines.tune", [*given.split(), "--sample_rows", str(ours.tune_rows)])
-    return output
+def tuned(tiers: list[str], ours) -> dict[str, TierConfig]:
+    """Tiers by their folders, with the settings that `pipelines.tune` finds."""
+    output = Path(ours.work, "tuned")
+    if not output.exists():
+        cascade = chained([TierConfig(tier) for tier in tiers], Path(ours.work, "untuned"))
+        given = f"--input {ours.corpus} --cascade {cascade} --output {output} --no_processes"
+        sample = f"--sample_rows {ours.tune_rows} --min_agreement {ours.min_agreement}"
+        call("pipelines.tune", [*given.split(), *sample.split()])
+    return dict(zip(tiers, load_cascade(str(output)).tiers, strict=True))
 
 
-def signed(cascade: Path, ours) -> tuple[Path, float]:
-    """The cascade as `pipelines.calibrate` leaves it, and how many seconds that took."""
+def signed(chain: list[str], tiers: dict[str, TierConfig], ours) -> tuple[Path, float | None]:
+    """A chain as `pipelines.calibrate` leaves it, and how many seconds that took now."""
+    cascade = Path(ours.work, name_of(chain))
     output = cascade.with_name(f"{cascade.name}_signed")
-    shutil.rmtree(output, ignore_errors=True)
+    if output.exists():
+        return output, None
+    shutil.rmtree(cascade, ignore_errors=True)
+    chained([tiers[tier] for tier in chain], cascade)
     goal = f"--agreement {ours.agreement} --sample_rows {ours.sign_rows}"
     started = time.perf_counter()
     given = f"--input {ours.corpus} --cascade {cascade} --output {output} {goal}"
     call("pipelines.calibrate", given.split())
     return output, time.perf_counter() - started
+
+
+def name_of(chain: list[str]) -> str:
+    """A chain's folder."""
+    return "_".join(Path(tier).name for tier in chain)
 
 
 def timed_rows(ours) -> Path:
@@ -69,42 +78,6 @@ def timed_rows(ours) -> Path:
     return common.write_parquet(Path(ours.work, "timed.parquet"), table["text"].take(rows))
 
 
-def run(path: Path, cascade: Path, work: Path) -> tuple[float, pa.Table, dict]:
-    """Seconds of the job without its start-up, its answers by row, and its manifest."""
-    start_up, _ = common.run_job(path, work, str(cascade), "--limit", "1")
-    seconds, manifest = common.run_job(path, work, str(cascade))
-    answers = ds.dataset(work / "out", format="parquet").to_table(["id", PREDICTION])
-    return seconds - start_up, answers.sort_by("id"), manifest
-
-
-def measure(tiers: list[str], ours) -> dict:
-    """Signs a chain and times it in turns with its last tier alone."""
-    work = Path(ours.work)
-    name = "_".join(Path(tier).name for tier in tiers)
-    cascade, seconds_signing = signed(tuned(chained(tiers, work / name), ours), ours)
-    certificate = load_cascade(str(cascade)).certificate
-    assert certificate is not None
-    path, taken = timed_rows(ours), {"cascade": [], "alone": []}
-    last_tier = Path(common.last_tier_alone(str(cascade), work / f"{name}_alone"))
-    for _ in range(ours.rounds):
-        alone, last, _ = run(path, last_tier, work)
-        own, said, manifest = run(path, cascade, work)
-        taken["alone"].append(alone)
-        taken["cascade"].append(own)
-    agree = np.mean([a == b for a, b in zip(said[PREDICTION], last[PREDICTION], strict=True)])
-    return {
-        "chain": name,
-        "speedup": common.middle(taken["alone"]) / common.middle(taken["cascade"]),
-        "rounds": [a / b for a, b in zip(taken["alone"], taken["cascade"], strict=True)],
-        "escalated": manifest["rows"]["escalated"] / manifest["rows"]["read"],
-        "agreement on timed rows": float(agree),
-        "rows": len(said),
-        "rows a second, cascade": len(said) / common.middle(taken["cascade"]),
-        "seconds of calibration": seconds_signing,
-        "thresholds": list(certificate.thresholds),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Signed cascades on long texts, in the job.")
     parser.add_argument("--corpus", required=True, help="texts that no tier was trained on")
@@ -113,12 +86,24 @@ def main() -> None:
     parser.add_argument("--agreement", default="0.99")
     parser.add_argument("--sign_rows", type=int, default=5000)
     parser.add_argument("--tune_rows", type=int, default=1000)
+    parser.add_argument("--min_agreement", default="0.995", help="of a setting with fp32")
     parser.add_argument("--timed_rows", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     ours = parser.parse_args()
     common.quiet()
-    for chain in ours.chain:
-        print(json.dumps(measure(chain.split(","), ours)), flush=True)
+    chains = [chain.split(",") for chain in ours.chain]
+    if {chain[-1] for chain in chains} != {chains[-1][-1]}:
+        parser.error("--chain: expected all to end in one tier")
+    tiers = tuned(chains[-1], ours)
+    cascades, seconds = zip(*(signed(chain, tiers, ours) for chain in chains), strict=True)
+    print(json.dumps({"signed": dict(zip(ours.chain, seconds, strict=True))}), flush=True)
+    last = common.last_tier_alone(str(cascades[0]), Path(ours.work, "alone"))
+    names = [str(cascade) for cascade in cascades]
+    compared = beside_last_tier.compare(names, last, timed_rows(ours), Path(ours.work), ours.rounds)
+    for chain, cascade, figures in zip(ours.chain, names, compared, strict=True):
+        certificate = load_cascade(cascade).certificate
+        assert certificate is not None
+        print(json.dumps({"chain": chain, **figures, "thresholds": certificate.thresholds}))
 
 
 if __name__ == "__main__":
