@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import common
 from benchmarks.beside_last_tier import compare
-from benchmarks.paper.run import call
+from benchmarks.steps import call
 
 # File, and how a second tier is fine-tuned on it.
 CORPORA = {

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import beside_last_tier, common
-from benchmarks.paper.run import call
+from benchmarks.steps import call
 from tango_beam.cascade_directory import link_checkpoints, load_cascade, save_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.resolve import load_tier

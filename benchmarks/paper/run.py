@@ -8,12 +8,10 @@ the machine for themselves.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
+from benchmarks import steps
 from benchmarks.paper.tasks import TASKS, Places, Task
-from tango_beam.training.model_card import CARD
 
 REPORT = "report"
 # Five timings of 500 rows, as the paper has them.
@@ -24,18 +22,14 @@ def make_tiers(task: Task, places: Places) -> None:
     """Runs the commands whose folders have no card yet."""
     Path(places.work).mkdir(parents=True, exist_ok=True)
     task.prepare(places)
-    for folder, (command, pattern) in task.steps.items():
-        output = Path(places.work, folder)
-        if not (output / CARD).is_file():
-            given = f"{task.file(pattern, places)} --resume --output {output}"
-            call(f"pipelines.{command}", given.split())
+    steps.run(task.steps, places.work, lambda pattern: task.file(pattern, places))
 
 
 def evaluate(task: Task, places: Places) -> None:
     """Writes the report of a task's two tiers."""
     tiers = "--first_tier {work}/first_tier --second_tier {work}/second_tier --input {test}"
     given = f"{tiers} --metric {task.metric} {task.evaluating} {TIMING} --output {{work}}/{REPORT}"
-    call("pipelines.evaluate", [*task.file(given, places).split(), *reading(task)])
+    steps.call("pipelines.evaluate", [*task.file(given, places).split(), *reading(task)])
 
 
 def reading(task: Task) -> list[str]:
@@ -44,14 +38,6 @@ def reading(task: Task) -> list[str]:
     pairs = zip(words[::2], words[1::2], strict=True)
     known = ("--text_column", "--text_pair_column", "--label_column")
     return [word for pair in pairs if pair[0] in known for word in pair]
-
-
-def call(module: str, arguments: list[str]) -> None:
-    """Runs one of the project's commands, as a user would."""
-    print(f"python -m {module} {' '.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    if code:
-        sys.exit(f"{module} ended with {code}")
 
 
 def main() -> None:
