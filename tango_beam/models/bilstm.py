@@ -7,8 +7,8 @@ feed-forward network of 128, 200 and 2 units it has 684,922 parameters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import torch
@@ -60,11 +60,27 @@ class BiLSTMNetwork(nn.Module):
         states = self.dropout(self.embedding(ids))
         if lengths is None:
             outputs, (hidden, _) = self.lstm(states)
-            last = torch.cat([hidden[-2], hidden[-1]], dim=1)
         else:
-            outputs, last = self._padded(states, lengths)
-        read = torch.cat([last, outputs.amax(dim=1)], dim=1) if self._pools else last
-        return self.feed_forward(self.dropout(read))
+            outputs, hidden = self._padded(states, lengths)
+        return self.answer(outputs, hidden, self.dropout)
+
+    def answer(
+        self,
+        outputs: torch.Tensor,
+        hidden: torch.Tensor,
+        dropout: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Logits, shape [rows, labels], from what the last layer says.
+
+        Args:
+          outputs: of every token, shape [rows, tokens, 2 x hidden size].
+          hidden: the last state of each direction comes last, shape [.., rows, hidden size].
+          dropout: of what the feed-forward network reads.
+        """
+        read = torch.cat([hidden[-2], hidden[-1]], dim=1)
+        if self._pools:
+            read = torch.cat([read, outputs.amax(dim=1)], dim=1)
+        return self.feed_forward(dropout(read))
 
     def _padded(
         self, states: torch.Tensor, lengths: torch.Tensor
@@ -83,7 +99,7 @@ class BiLSTMNetwork(nn.Module):
         if self._pools:
             padding = (steps >= lengths[:, None])[:, :, None]
             states = states.masked_fill(padding, -torch.inf)
-        return states, torch.cat(ends, dim=1)
+        return states, torch.stack(ends)
 
     def _direction(self, states: torch.Tensor, suffix: str) -> torch.Tensor:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -132,11 +148,6 @@ class BiLSTM(own_model.OwnModel):
         uneven = bool((sizes != sizes[0]).any())
         lengths = torch.from_numpy(sizes).to(self.device) if uneven else None
         return self.network(ids, lengths)[:count].float().cpu().numpy()
-
-    def logits(self, tokens: Tokens, rows: Int64) -> torch.Tensor:
-        """Logits to train on, of rows of one length, shape [rows, labels]."""
-        ids = torch.from_numpy(tokens.padded(rows, self.config.pad_id))
-        return cast(torch.Tensor, self.network(ids))
 
 
 def load(tier: TierConfig, compute: Compute) -> BiLSTM:

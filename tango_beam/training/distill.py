@@ -36,6 +36,7 @@ from tango_beam.training import (
     exit_training,
     inputs,
     loop,
+    lstm_training,
     model_card,
     objectives,
     span_distillation,
@@ -202,6 +203,9 @@ def distill(
         aim = torch.from_numpy(goal)
 
         def loss(batch: Int64) -> torch.Tensor:
+            if isinstance(student, BiLSTM):
+                ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
+                return lstm_training.mean_loss(student.network, ids, aim[batch])
             return functional.mse_loss(student.logits(tokens, batch), aim[batch])
 
         return loop.train(student.network, epochs, options, loss, per_row=True, rank=look)

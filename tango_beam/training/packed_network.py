@@ -22,6 +22,7 @@ from tango_beam.models.attention import biases
 from tango_beam.models.encoder_layers import Parts
 from tango_beam.models.packed_rows import PackedRows, RowPacker
 from tango_beam.models.tokens import Tokens
+from tango_beam.training.dropout import Dropout
 
 # Tokens in a text up to which attention is plain products, which are faster to go back through
 # than torch's fused kernel. Those of longer ones would fill the memory.
@@ -72,7 +73,7 @@ class PackedNetwork:
     def _begin(self, tokens: Tokens, rows: Int64) -> tuple[Passed, torch.Tensor]:
         """What all layers share, and the states before the first one."""
         packed = self._pack(tokens, rows, self._pad_id)
-        dropout = _Dropout(active=self._network.training)
+        dropout = Dropout(active=self._network.training)
         embeddings = self._network.base_model.embeddings.eval()  # its own dropout is torch's
         states = dropout(embeddings(**packed.given)[0].to(self._dtype), self._narrowed)
         return Passed(packed, self._added(packed), dropout), states
@@ -162,26 +163,6 @@ def normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
     return functional.layer_norm(states, norm.normalized_shape, weight, bias, norm.eps)
 
 
-class _Dropout:
-    """Dropout from a random byte for each number; torch's draws took an eighth of a step.
-
-    The share that is dropped is a multiple of 1/256, 0.1016 for 0.1. What is drawn follows torch's
-    own random state, which a training that goes on after a kill has back.
-    """
-
-    def __init__(self, *, active: bool) -> None:
-        self._drawn = np.random.SFC64(int(torch.randint(1 << 62, ()))) if active else None
-
-    def __call__(self, states: torch.Tensor, share: float) -> torch.Tensor:
-        dropped = round(share * 256)
-        if self._drawn is None or not dropped:
-            return states
-        count = states.numel()
-        drawn = self._drawn.random_raw(-(-count // 8)).view(np.uint8)[:count]
-        kept = torch.from_numpy(drawn).view(states.shape) >= dropped
-        return states * kept.to(states.dtype).mul_(256 / (256 - dropped))
-
-
 class Passed(NamedTuple):
     """What all layers share in one pass.
 
@@ -193,4 +174,4 @@ class Passed(NamedTuple):
 
     packed: PackedRows
     added: Sequence[torch.Tensor | None]
-    dropout: _Dropout
+    dropout: Dropout
