@@ -176,7 +176,7 @@ def test_a_time_too_short_for_one_pass_has_fewer_rows_and_is_told_once(tmp_path)
     assert other == Passes(12, 5000)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_encoder_that_is_named_learns_spans_and_a_row_without_a_word_counts_for_nothing(
     teacher, tmp_path, rng
 ):

@@ -148,7 +148,7 @@ def test_a_cluster_with_its_own_workers_gives_the_same_rows_and_loads_a_model_on
     assert len({process for process, _ in loaded}) == processes
 
 
-@pytest.mark.parametrize("kind", kinds.some_nightly("labels", "score"))
+@pytest.mark.parametrize("kind", kinds.some_nightly("labels", "multi_label", "score"))
 def test_three_tiers_of_every_kind_apart_on_a_cluster(kind, endpoint, cluster, tmp_path):
     made = kinds.cascade(tmp_path / "cascade", kind)
     rows = [kinds.line(number, kind) for number in range(600)]
