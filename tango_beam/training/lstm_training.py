@@ -57,9 +57,9 @@ def _logits(network: BiLSTMNetwork, states: torch.Tensor, dropout: Dropout) -> t
         weights = [*next(directions), *next(directions)]
         if layer:
             states = dropout(states, share)
-        # input, states, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
-        given = states, (zeros, zeros), weights, True, 1, 0.0, True, True, True
-        states, hidden, _ = torch.lstm(*given)
+        start, none = (zeros, zeros), 0.0
+        # input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
+        states, hidden, _ = torch.lstm(states, start, weights, True, 1, none, True, True, True)
     return network.answer(states, hidden, lambda read: dropout(read, share))
 
 
