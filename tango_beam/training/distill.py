@@ -203,10 +203,7 @@ def distill(
         aim = torch.from_numpy(goal)
 
         def loss(batch: Int64) -> torch.Tensor:
-            if isinstance(student, BiLSTM):
-                ids = torch.from_numpy(tokens.padded(batch, student.config.pad_id))
-                return lstm_training.mean_loss(student.network, ids, aim[batch])
-            return functional.mse_loss(student.logits(tokens, batch), aim[batch])
+            return _mean_loss(student, tokens, batch, aim[batch])
 
         return loop.train(student.network, epochs, options, loss, per_row=True, rank=look)
 
@@ -217,6 +214,15 @@ def distill(
             student.network, teacher_logits, lambda: rank(student), train
         )
     return train(teacher_logits, lambda: rank(student))
+
+
+def _mean_loss(
+    student: BiLSTM | StaticModel, tokens: Tokens, rows: Int64, aim: torch.Tensor
+) -> torch.Tensor:
+    if isinstance(student, StaticModel):
+        return functional.mse_loss(student.logits(tokens, rows), aim)
+    ids = torch.from_numpy(tokens.padded(rows, student.config.pad_id))
+    return lstm_training.mean_loss(student.network, ids, aim)
 
 
 def _tokenize(student: BiLSTM | StaticModel, rows: list[texts.Row], window: int = 65_536) -> Tokens:

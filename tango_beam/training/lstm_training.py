@@ -54,12 +54,12 @@ def _logits(network: BiLSTMNetwork, states: torch.Tensor, dropout: Dropout) -> t
     zeros = states.new_zeros(2, len(states), lstm.hidden_size)
     directions = iter(lstm.all_weights)  # of the first layer forwards, of it backwards, and so on
     for layer in range(lstm.num_layers):
-        weights = [*next(directions), *next(directions)]
+        weights: list[torch.Tensor] = [*next(directions), *next(directions)]
         if layer:
             states = dropout(states, share)
-        start, none = (zeros, zeros), 0.0
+        start = (zeros, zeros)
         # input, state, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first
-        states, hidden, _ = torch.lstm(states, start, weights, True, 1, none, True, True, True)
+        states, hidden, _ = torch.lstm(states, start, weights, True, 1, 0.0, True, True, True)
     return network.answer(states, hidden, lambda read: dropout(read, share))
 
 
