@@ -30,6 +30,7 @@ from tango_beam.resolve import load_tier
 
 def chained(tiers: list[TierConfig], folder: Path) -> Path:
     """Writes a cascade directory over some tiers, with a threshold that calibration replaces."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a measurement that was cut short
     folder.mkdir(parents=True)
     before = [replace(tier, threshold=0.9) for tier in tiers[:-1]]
     last = replace(tiers[-1], threshold=None)
@@ -56,7 +57,6 @@ def signed(chain: list[str], tiers: dict[str, TierConfig], ours) -> tuple[Path, 
     output = cascade.with_name(f"{cascade.name}_signed")
     if output.exists():
         return output, None
-    shutil.rmtree(cascade, ignore_errors=True)
     chained([tiers[tier] for tier in chain], cascade)
     goal = f"--agreement {ours.agreement} --sample_rows {ours.sign_rows}"
     started = time.perf_counter()
