@@ -3,14 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipelines import calibrate, classify
+from tango_beam.calibration import certify, tables
 from tango_beam.cascade_directory import load_cascade
 from tango_beam.command_line import DONE, NOT_SIGNED
 from tango_beam.errors import RefusedError
@@ -231,7 +234,7 @@ def test_three_tiers_and_three_labels(corpus, tmp_path):
 
 def test_a_chain_that_too_few_rows_sign_for_says_how_many_it_takes(corpus, tmp_path, capsys):
     made = tiny.cascade(tmp_path / "three", tiers=3)
-    options = ("--agreement", "0.98", "--sample_rows", "200")
+    options = ("--agreement", "0.98", "--sample_rows", "200", "--seed", "0")
     assert run(corpus, made, tmp_path / "mine", *options) == NOT_SIGNED
     shown = capsys.readouterr().out
     # At 720 the exact test allows 8 errors, at 1,034 it allows 14.
@@ -240,6 +243,21 @@ def test_a_chain_that_too_few_rows_sign_for_says_how_many_it_takes(corpus, tmp_p
     assert "of 200 rows the last tier must answer all" in shown
     assert "what these rows could sign for" in shown
     assert "DOES NOT PAY" not in shown
+
+
+@pytest.mark.parametrize("threshold", [0.9, 1.0])
+def test_a_sample_of_which_the_last_tier_answers_all_says_so(signed, capsys, threshold):
+    # A threshold below 1 accepts nothing where no confidence of the sample reaches it.
+    cascade = load_cascade(str(signed))
+    found = cascade.certificate
+    one = replace(found.signed[0], thresholds=(threshold,), errors=0, bound=0.99, met=False)
+    speed = replace(found.speed, escalated=1.0, reached=(1.0, 1.0))
+    Console(width=200).print(
+        *tables.tables(certify.Outcome(replace(found, signed=(one,), speed=speed), (), cascade), "")
+    )
+    shown = capsys.readouterr().out
+    assert "NOT SIGNED (delta 0.05): of 900 rows the last tier must answer all" in shown
+    assert "count against it" not in shown
 
 
 def test_a_share_in_percent_is_understood(corpus, cascade, tmp_path):

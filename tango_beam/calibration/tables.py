@@ -27,7 +27,7 @@ def _promise(outcome: Outcome, output: str) -> Table:
     table.add_column(style="bold")
     table.add_column()
     for one in certificate.signed:
-        table.add_row(*_signed(one))
+        table.add_row(*_signed(one, certificate.speed.reached[-1] == 1))
     if outcome.wanted_rows:
         table.add_row(
             "",
@@ -71,12 +71,12 @@ def _promise(outcome: Outcome, output: str) -> Table:
     return table
 
 
-def _signed(one: Guarantee) -> tuple[str, str]:
+def _signed(one: Guarantee, last_answers_all: bool) -> tuple[str, str]:
     """A goal, and what became of it."""
     what = one.goal + (f" of {one.label}" if one.label else "")
     counted = f"{one.errors:,} of {one.rows:,} rows count against it, {one.method}"
     proved = "" if one.bound is None else f"; proves {one.bound:.4f}"
-    if not one.met and one.label_threshold is None and min(one.thresholds) >= 1:
+    if not one.met and one.label_threshold is None and last_answers_all:
         counted, proved = f"of {one.rows:,} rows the last tier must answer all", ""
     state = "signed" if one.met else "NOT SIGNED"
     return f"{what} {one.value:.4g}", f"{state} (delta {one.delta:.4g}): {counted}{proved}"
