@@ -8,7 +8,8 @@ A chain names its tiers' folders, cheapest first; all chains end in one tier, an
 last. That one is tuned on a sample (`pipelines.tune`), the others take its tiers' settings. Each is
 signed on 5,000 rows (`pipelines.calibrate`, of a corpus without labels: hypergeometric), and run on
 further rows of the corpus in turns with the last tier alone. Calibration's seconds are apart. A
-folder that is there already is taken as it is, so that a measurement goes on where it stopped.
+folder that is there already is taken as it is, so that a measurement goes on where it stopped. With
+`--exits` the last tier has some (`distill --student exits`), and each chain is signed for them, too.
 """
 
 import argparse
@@ -51,9 +52,11 @@ def tuned(tiers: list[str], ours) -> dict[str, TierConfig]:
     return dict(zip(tiers, load_cascade(str(output)).tiers, strict=True))
 
 
-def signed(chain: list[str], tiers: dict[str, TierConfig], ours) -> tuple[Path, float | None]:
+def signed(
+    chain: list[str], exits: bool, tiers: dict[str, TierConfig], ours
+) -> tuple[Path, float | None]:
     """A chain as `pipelines.calibrate` leaves it, and how many seconds that took now."""
-    cascade = Path(ours.work, name_of(chain))
+    cascade = Path(ours.work, name_of(chain) + "_exits" * exits)
     output = cascade.with_name(f"{cascade.name}_signed")
     if output.exists():
         return output, None
@@ -61,7 +64,7 @@ def signed(chain: list[str], tiers: dict[str, TierConfig], ours) -> tuple[Path, 
     goal = f"--agreement {ours.agreement} --sample_rows {ours.sign_rows}"
     started = time.perf_counter()
     given = f"--input {ours.corpus} --cascade {cascade} --output {output} {goal}"
-    call("pipelines.calibrate", given.split())
+    call("pipelines.calibrate", [*given.split(), *["--exits"] * exits])
     return output, time.perf_counter() - started
 
 
@@ -83,6 +86,7 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, help="texts that no tier was trained on")
     parser.add_argument("--work", required=True, help="folder for cascades and outputs")
     parser.add_argument("--chain", action="append", required=True, help="folders, cheapest first")
+    parser.add_argument("--exits", action="store_true", help="each chain with its exits as well")
     parser.add_argument("--agreement", default="0.99")
     parser.add_argument("--sign_rows", type=int, default=5000)
     parser.add_argument("--tune_rows", type=int, default=1000)
@@ -95,12 +99,14 @@ def main() -> None:
     if {chain[-1] for chain in chains} != {chains[-1][-1]}:
         parser.error("--chain: expected all to end in one tier")
     tiers = tuned(chains[-1], ours)
-    cascades, seconds = zip(*(signed(chain, tiers, ours) for chain in chains), strict=True)
-    print(json.dumps({"signed": dict(zip(ours.chain, seconds, strict=True))}), flush=True)
+    kinds = [(chain, exits) for chain in chains for exits in (False, True)[: 1 + ours.exits]]
+    cascades, seconds = zip(*(signed(*kind, tiers, ours) for kind in kinds), strict=True)
+    named = [",".join(chain) + " with exits" * exits for chain, exits in kinds]
+    print(json.dumps({"signed": dict(zip(named, seconds, strict=True))}), flush=True)
     last = common.last_tier_alone(str(cascades[0]), Path(ours.work, "alone"))
     names = [str(cascade) for cascade in cascades]
     compared = beside_last_tier.compare(names, last, timed_rows(ours), Path(ours.work), ours.rounds)
-    for chain, cascade, figures in zip(ours.chain, names, compared, strict=True):
+    for chain, cascade, figures in zip(named, names, compared, strict=True):
         certificate = load_cascade(cascade).certificate
         assert certificate is not None
         print(json.dumps({"chain": chain, **figures, "thresholds": certificate.thresholds}))

@@ -7,7 +7,7 @@ at hand, and the embedded cascade was distilled on its sentences: so only the re
 taken, and filled with the sentences above.
 
 The command parts IMDB's reviews into those to train a sentiment cascade on, `train.parquet`, and
-those whose sentences are kept from every tier, `kept.parquet`.
+those whose sentences are kept from every tier, `kept.parquet`; `sentences.parquet` has these.
 """
 
 import argparse
@@ -104,7 +104,9 @@ def main() -> None:
     for name, part in zip(("train", "kept"), part_reviews(ours.data), strict=True):
         pq.write_table(part, folder / f"{name}.parquet", compression="zstd")
         print(f"{name}: {len(part):,} reviews")
-    print(f"kept sentences: {len(kept_sentences(ours.output)):,}")
+    kept = kept_sentences(ours.output)
+    pq.write_table(pa.table({"text": kept}), folder / "sentences.parquet", compression="zstd")
+    print(f"kept sentences: {len(kept):,}")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,16 @@ def make_tiers(task: Task, places: Places) -> None:
     steps.run(task.steps, places.work, lambda pattern: task.file(pattern, places))
 
 
-def evaluate(task: Task, places: Places) -> None:
-    """Writes the report of a task's two tiers."""
-    tiers = "--first_tier {work}/first_tier --second_tier {work}/second_tier --input {test}"
-    given = f"{tiers} --metric {task.metric} {task.evaluating} {TIMING} --output {{work}}/{REPORT}"
+def evaluate(
+    task: Task,
+    places: Places,
+    tiers: tuple[str, str] = ("first_tier", "second_tier"),
+    report: str = REPORT,
+) -> None:
+    """Writes the report of two of a task's tiers, by their folders."""
+    first, second = (f"{{work}}/{tier}" for tier in tiers)
+    pair = f"--first_tier {first} --second_tier {second} --input {{test}}"
+    given = f"{pair} --metric {task.metric} {task.evaluating} {TIMING} --output {{work}}/{report}"
     steps.call("pipelines.evaluate", [*task.file(given, places).split(), *reading(task)])
 
 
