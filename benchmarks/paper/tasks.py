@@ -12,6 +12,7 @@ from benchmarks import question_pairs
 from tango_beam.training import holdout
 
 MRPC_TEST = 408
+GENERAL = "--encoder {encoder}"
 _TEACHER, _FIRST, _SECOND = "teacher", "first_tier", "second_tier"
 
 
@@ -95,6 +96,11 @@ def _student(kind: str, more: str) -> tuple[str, str]:
     return "distill", f"--student {kind} {given} {more}".rstrip()
 
 
+def tinybert(more: str = "") -> tuple[str, str]:
+    """A TinyBERT student, which first learns the layers of its teacher's encoder."""
+    return _student("tinybert", f"{GENERAL} {more}")
+
+
 _PAIR = "--text_pair_column text_pair"
 _SPANS = (
     "--text_column question --text_pair_column context --label_column answers "
@@ -156,7 +162,7 @@ TASKS = {
                     "--encoder {encoder} --train {train} {columns} --epochs 3 --batch_tokens 768 "
                     "--learning_rate 5e-5",
                 ),
-                _FIRST: _student("tinybert", "--augmented 30000"),
+                _FIRST: tinybert("--augmented 30000"),
                 _SECOND: _exits("--epochs 10"),
             },
             differs="30,000 augmented texts in place of 172,000, by words swapped and cut; dev rows",
@@ -173,7 +179,7 @@ TASKS = {
                     "finetune",
                     "--encoder {encoder} --train {train} {columns} --epochs 1 --learning_rate 4e-5",
                 ),
-                _FIRST: _student("tinybert", ""),
+                _FIRST: tinybert(),
                 _SECOND: _exits(),
             },
             differs="22,900 pairs made of SQuAD in place of 104,700, none augmented; half of dev",

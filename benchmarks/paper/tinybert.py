@@ -1,10 +1,10 @@
-"""TinyBERT students of a task's teacher, with general distillation and without it (the ablation).
+"""A TinyBERT student beside its teacher, and one without general distillation (the ablation).
 
-    python -m benchmarks.paper.tinybert --task sst2 --data DATA --work WORK --encoder MPNET
+    python -m benchmarks.paper.tinybert --task sst2 --data DATA --work WORK --encoder MPNET --ablation
 
-Both learn from the same texts; the one also from the teacher's encoder as it was before its task. A
-report of each beside its teacher says how right both are, and how many rows a second they answer. What
-lies in WORK/TASK is taken as it is; a training that was cut short goes on.
+Both students learn from the same texts; one also from the teacher's encoder as it was before its
+task. A report of each beside its teacher says how right both are, and how many rows a second they
+answer. What lies in WORK/TASK is taken as it is; a training that was cut short goes on.
 """
 
 import argparse
@@ -12,36 +12,40 @@ from pathlib import Path
 
 from benchmarks import steps
 from benchmarks.paper.run import evaluate
-from benchmarks.paper.tasks import TASKS, Places
+from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, tinybert
 
 TEACHER = "teacher"
-STUDENTS = {"tinybert": "--encoder {encoder}", "tinybert_without_general": ""}
-# Texts besides the task's own.
-UNLABELED = {"sst2": "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 50000", "qnli": ""}
-_STUDENT = (
-    "--student tinybert --teacher {work}/teacher --train {train} {columns} "
-    "--teacher_logits {work}/tinybert_logits --augmented 0"
-)
+# SST-2's first tier is a BiLSTM, so it has a student of its own here.
+SENTENCES = "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 50000 --augmented 0"
+STUDENTS = {"sst2": ("tinybert", tinybert(SENTENCES)), "qnli": ("first_tier", None)}
+ABLATED = "tinybert_without_general"
+
+
+def made(task: Task, *, ablation: bool) -> steps.Steps:
+    """A teacher and its student, or students, by their folders."""
+    name, own = STUDENTS[task.name]
+    command, options = own or task.steps[name]
+    students = {name: (command, options)}
+    if ablation:
+        students[ABLATED] = command, options.replace(f"{GENERAL} ", "").removesuffix(GENERAL)
+    return {TEACHER: task.steps[TEACHER], **students}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="TinyBERT students, with and without one stage.")
-    parser.add_argument("--task", required=True, choices=sorted(UNLABELED))
+    parser.add_argument("--task", required=True, choices=sorted(STUDENTS))
     parser.add_argument("--data", required=True, help="labelled rows, a folder a task")
     parser.add_argument("--work", required=True, help="for tiers and reports, a folder a task")
     parser.add_argument("--encoder", required=True, help="base size: the teacher is made of it")
-    parser.add_argument("--students", nargs="+", default=[*STUDENTS], choices=[*STUDENTS])
+    parser.add_argument("--ablation", action="store_true", help="a student without one stage, too")
     ours = parser.parse_args()
     task = TASKS[ours.task]
     places = Places(ours.data, str(Path(ours.work, task.name)), ours.encoder, "")
     Path(places.work).mkdir(parents=True, exist_ok=True)
     task.prepare(places)
-    made = {TEACHER: task.steps[TEACHER]}
-    for student in ours.students:
-        more = f"{_STUDENT} {UNLABELED[task.name]} {STUDENTS[student]}"
-        made[student] = ("distill", more.rstrip())
-    steps.run(made, places.work, lambda pattern: task.file(pattern, places))
-    for student in ours.students:
+    tiers = made(task, ablation=ours.ablation)
+    steps.run(tiers, places.work, lambda pattern: task.file(pattern, places))
+    for student in [*tiers][1:]:
         evaluate(task, places, (student, TEACHER), f"report_{student}")
 
 
