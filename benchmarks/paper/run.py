@@ -8,6 +8,7 @@ the machine for themselves.
 """
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks import steps
@@ -46,12 +47,18 @@ def reading(task: Task) -> list[str]:
     return [word for pair in pairs if pair[0] in known for word in pair]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="One of the paper's tasks, trained and evaluated.")
-    parser.add_argument("--task", required=True, choices=sorted(TASKS))
+def arguments(description: str, tasks: Collection[str]) -> argparse.ArgumentParser:
+    """A command line with one of some tasks, and the places that all of them have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--task", required=True, choices=sorted(tasks))
     parser.add_argument("--data", required=True, help="labelled rows, a folder a task")
     parser.add_argument("--work", required=True, help="for tiers and reports, a folder a task")
     parser.add_argument("--encoder", required=True, help="base size: second tiers are made of it")
+    return parser
+
+
+def main() -> None:
+    parser = arguments("One of the paper's tasks, trained and evaluated.", TASKS)
     parser.add_argument("--small", required=True, help="of which squad's first tier is made")
     ours = parser.parse_args()
     task = TASKS[ours.task]

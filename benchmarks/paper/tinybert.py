@@ -7,11 +7,10 @@ task. A report of each beside its teacher says how right both are, and how many 
 answer. What lies in WORK/TASK is taken as it is; a training that was cut short goes on.
 """
 
-import argparse
 from pathlib import Path
 
 from benchmarks import steps
-from benchmarks.paper.run import evaluate
+from benchmarks.paper.run import arguments, evaluate
 from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, tinybert
 
 TEACHER = "teacher"
@@ -32,11 +31,7 @@ def made(task: Task, *, ablation: bool) -> steps.Steps:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="TinyBERT students, with and without one stage.")
-    parser.add_argument("--task", required=True, choices=sorted(STUDENTS))
-    parser.add_argument("--data", required=True, help="labelled rows, a folder a task")
-    parser.add_argument("--work", required=True, help="for tiers and reports, a folder a task")
-    parser.add_argument("--encoder", required=True, help="base size: the teacher is made of it")
+    parser = arguments("TinyBERT students, with and without one stage.", STUDENTS)
     parser.add_argument("--ablation", action="store_true", help="a student without one stage, too")
     ours = parser.parse_args()
     task = TASKS[ours.task]
