@@ -1,27 +1,34 @@
 """Attention of packed texts on a processor: of texts of one length, so without a mask.
 
-Where a network adds a bias for distances (MPNet), torch's fused kernel takes twice its time, and
-plain products are the faster ones at every length (an AMD EPYC with AVX-512 BF16).
+In bf16 plain products are faster than torch's fused kernel, whose softmax is the slower one: two
+thirds of its time at 512 tokens, half of it where a network adds a bias for distances (MPNet; an
+AMD EPYC with AVX-512 BF16). In fp32 they are so where there is a bias.
+
+oneDNN makes a kernel for every shape of a product in bf16, in a third of a millisecond, and keeps
+few of them (`machine.bound_kernels`). Long texts, most of which have a length of their own, are
+padded to a multiple of 16.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch.nn import functional
 
-# Tokens in a text up to which attention is plain products, in bf16.
+# Tokens in a text up to which it is not padded, and a bias is laid out for its length.
 _SHORT = 128
-# Scores in fp32 that stay in a core's cache from their product to the next one.
-_CACHED = 1 << 18
+_MULTIPLE = 16
+# Tokens in a text from which on scores would take much memory, which the fused kernel does not.
+_LONGEST = 1024
+# Scores that stay in a core's cache from their product to the next one, in bf16 and in fp32.
+_CACHED = 1 << 20, 1 << 18
 
 
 def attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Scaled dot-product attention, shapes [rows, heads, tokens, width].
-
-    Torch's fused kernel is made for long texts: on short ones in bf16 three plain products take
-    two thirds of its time, which makes the whole model a twentieth faster on SST-2's lengths.
 
     Args:
       query: of all tokens, or of the first one.
@@ -30,30 +37,108 @@ def attention(
       bias: added to the scores, shape [heads, queries, keys].
     """
     rows, heads, queries, _ = query.shape
-    bf16 = query.dtype == torch.bfloat16
-    if bias is None:
-        if bf16 and key.shape[2] <= _SHORT:
-            return _products(query, key, value, bias)
+    keys, bf16 = key.shape[2], query.dtype == torch.bfloat16
+    in_parts = bf16 and (keys <= _SHORT or queries > 1)
+    if bias is None and not (in_parts and keys <= _LONGEST):
         return functional.scaled_dot_product_attention(query, key, value)
-    part = heads if bf16 else max(1, _CACHED // (rows * queries * key.shape[2]))
-    if part >= heads:
-        return _products(query, key, value, bias)
-    parts = (whole.split(part, dim=1) for whole in (query, key, value))
-    pieces = zip(*parts, bias.split(part), strict=True)
-    return torch.cat([_products(*piece) for piece in pieces], dim=1)
+    if bias is not None and not (in_parts and keys > _SHORT):
+        together = max(1, _most_scores(query) // (rows * queries * keys))
+        pieces = (whole.split(together, dim=1) for whole in (query, key, value))
+        found = [_biased(*piece) for piece in zip(*pieces, bias.split(together), strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+    query, key, value = (whole.flatten(0, 1) for whole in (query, key, value))
+    values = with_padding(value)
+    mixed = values.new_empty(len(query), queries + padding(query), values.shape[2])
+    for part, weights in weights_in_parts(query, key, heads, bias):
+        torch.bmm(weights, values[part], out=mixed[part])
+    return mixed.unflatten(0, (rows, heads))[:, :, :queries]
 
 
-def _products(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
+def padding(part: torch.Tensor, above: int = _SHORT) -> int:
+    """Tokens that are added to each of some texts of one length.
+
+    Args:
+      part: shape [..., tokens, width].
+      above: tokens in a text up to which it is not padded.
+    """
+    tokens = part.shape[-2]
+    return -tokens % _MULTIPLE if tokens > above and part.dtype == torch.bfloat16 else 0
+
+
+def with_padding(part: torch.Tensor, above: int = _SHORT) -> torch.Tensor:
+    """Texts of one length with zeros behind their tokens (see `padding`)."""
+    padded = padding(part, above)
+    return functional.pad(part, (0, 0, 0, padded)) if padded else part
+
+
+def weights_in_parts(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    heads: int,
+    bias: torch.Tensor | None = None,
+    *,
+    above: int = _SHORT,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """What each query gives to each key, in all one, of a few heads at a time: a cache holds them.
+
+    Args:
+      query: shape [rows x heads, queries, width].
+      key: shape [rows x heads, keys, width].
+      heads: of a row.
+      bias: added to the scores, shape [heads, queries, keys].
+      above: as for `padding`.
+
+    Yields:
+      Which of all rows' heads, and their weights, shape [heads, queries, keys], padding counted:
+      what it gives means nothing, and it is given nothing.
+    """
+    queries, keys, scale = query.shape[1], key.shape[1], query.shape[2] ** -0.5
+    query, key = with_padding(query, above), with_padding(key, above).transpose(1, 2)
+    together = max(1, _most_scores(query) // (query.shape[1] * key.shape[2]))
+    for part in _parts(len(query), heads, together, of_one=bias is not None):
+        # The product scales its own sums, before it rounds them.
+        unread = query.new_empty(())
+        scores = torch.baddbmm(unread, query[part], key[part], beta=0, alpha=scale)
+        if bias is not None:
+            first = part.start % heads
+            scores[:, :queries, :keys] += bias[first : first + len(scores)]
+        if scores.shape[2] > keys:
+            scores[:, :, keys:] = -torch.inf
+        yield part, scores.softmax(dim=-1)
+
+
+def _parts(whole: int, heads: int, most: int, *, of_one: bool) -> Iterator[slice]:
+    """Cuts the heads of all rows into parts of few sizes, since each size is a shape of its own.
+
+    Args:
+      whole: heads of all rows.
+      heads: of a row.
+      most: in a part.
+      of_one: a part has no heads of two rows.
+    """
+    start = 0
+    while start < whole:
+        if of_one or most < heads:
+            size = next(some for some in range(min(most, heads), 0, -1) if not heads % some)
+        else:
+            rows = min(most, whole - start) // heads
+            size = heads << rows.bit_length() - 1
+        yield slice(start, start + size)
+        start += size
+
+
+def _most_scores(query: torch.Tensor) -> int:
+    return _CACHED[0 if query.dtype == torch.bfloat16 else 1]
+
+
+def _biased(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
     rows, heads, _, width = query.shape
     query, key, value = (part.reshape(-1, part.shape[2], width) for part in (query, key, value))
     scores = torch.bmm(query, key.transpose(1, 2))
-    if bias is None:
-        scores.mul_(width**-0.5)
-    else:
-        apart = scores.unflatten(0, (rows, heads))
-        torch.add(bias, apart, alpha=width**-0.5, out=apart)
+    apart = scores.unflatten(0, (rows, heads))
+    torch.add(bias, apart, alpha=width**-0.5, out=apart)
     return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, heads))
 
 

@@ -155,16 +155,17 @@ def test_a_bias_hangs_on_the_distance_alone(lengths):
         assert torch.equal(bias, expected[0])
 
 
-@pytest.mark.parametrize("asked", [1, None])
-@pytest.mark.parametrize(("rows", "length"), [(3, 8), (60, 40), (2, 130), (1, 600)])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("asked", [slice(0, 1), slice(1, None), slice(None)])
+@pytest.mark.parametrize(("rows", "length"), [(3, 8), (60, 40), (2, 130), (1, 600), (1, 1030)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_adds_a_bias(dtype, rows, length, asked):
+def test_attention_is_that_of_the_equations(dtype, rows, length, asked, biased):
     torch.manual_seed(0)
     query, key, value = torch.randn(3, rows, length, 4, 16).transpose(2, 3).to(dtype)
-    query, bias = query[:, :, :asked], torch.randn(4, length, length).to(dtype)[:, :asked]
-    found = attention.attention(query, key, value, bias).double()
-    scores = query.double() @ key.double().mT / 4 + bias.double()
-    expected = scores.softmax(dim=-1) @ value.double()
+    bias = torch.randn(4, length, length).to(dtype)[:, asked] if biased else None
+    found = attention.attention(query[:, :, asked], key, value, bias).double()
+    scores = query[:, :, asked].double() @ key.double().mT / 4
+    expected = (scores if bias is None else scores + bias.double()).softmax(dim=-1) @ value.double()
     assert (found - expected).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
