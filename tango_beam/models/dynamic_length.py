@@ -20,6 +20,7 @@ import torch
 from tango_beam.arrays import Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import encoder_layers, kept_tokens, span_transformer, transformer
+from tango_beam.models.attention import weights_in_parts, with_padding
 from tango_beam.models.kept_tokens import ShorterOperations
 from tango_beam.models.packed import Layer, PackedEncoder, PackedTransformer, fits
 from tango_beam.models.packed_rows import PackedRows
@@ -27,8 +28,8 @@ from tango_beam.models.span_transformer import PackedSpanTransformer, SpanTransf
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 
-# Scores of attention that are looked at together: they stay in a core's cache.
-_SCORES = 1 << 20
+# States behind a layer are filled up to a multiple of so many.
+_MULTIPLE = 64
 
 
 def refuse_relative_positions(network: Any) -> None:
@@ -41,7 +42,13 @@ def refuse_relative_positions(network: Any) -> None:
 
 
 class Shorter(NamedTuple):
-    """What is left behind a layer, and the places of its tokens before it."""
+    """What is left behind a layer, and the places of its tokens before it.
+
+    Attributes:
+      states: of the tokens that are left, and some more at the end that belong to no text.
+      packed: where the texts lie.
+      places: of the tokens that are left, shape [tokens].
+    """
 
     states: torch.Tensor
     packed: PackedRows
@@ -89,13 +96,13 @@ class ShorteningEncoder(PackedEncoder):
                 continue
             if last is not None:
                 places = torch.arange(len(last)) if places is None else places
-                last[places] = states
+                last[places] = states[: len(places)]
             states, packed, left = self._shorter(layer, states, packed, lengths)
             places = left if places is None else places[left]
         states = self._through(self._layers[-1], states, packed, self._added(packed))
         if last is None or places is None:
             return whole, states
-        last[places] = states
+        last[places] = states[: len(places)]
         return whole, last
 
     def _shorter(
@@ -111,8 +118,10 @@ class ShorteningEncoder(PackedEncoder):
             places.append((kept + torch.arange(at, at + size, size // count)[:, None]).flatten())
             at += size
         left = torch.cat(places)
+        asking = states[filled_up(left)]
+        mixed.append(asking[len(left) :])
         shorter = PackedRows(packed.order, lengths, packed.counts, {})
-        return Shorter(self.fed(layer, torch.cat(mixed), states[left]), shorter, left)
+        return Shorter(self.fed(layer, torch.cat(mixed), asking), shorter, left)
 
 
 def most_attended(
@@ -130,42 +139,54 @@ def most_attended(
       What those gathered, shape [rows x length, hidden size], and which they are, ascending, shape
       [rows, length].
     """
-    tokens, heads = query.shape[1:3]
-    together = max(1, _SCORES // (heads * tokens * tokens))
-    parts = zip(*(whole.split(together) for whole in (query, key, value)), strict=True)
-    found = [_most_attended(*part, length=length) for part in parts]
-    return torch.cat([mixed for mixed, _ in found]), torch.cat([kept for _, kept in found])
-
-
-def _most_attended(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
     rows, tokens, heads, width = query.shape
-    query, key, value = (
-        part.transpose(1, 2).reshape(-1, tokens, width) for part in (query, key, value)
-    )
-    weights = torch.bmm(query, key.transpose(1, 2)).mul_(width**-0.5).softmax(dim=-1)
-    kept = most_received(weights, rows, length)
-    # Only what the tokens that stay gather is added up.
-    of_heads = torch.arange(0, rows * heads * tokens, tokens)[:, None]
-    asking = (of_heads + kept.repeat_interleave(heads, dim=0)).flatten()
-    asked = weights.flatten(0, 1).index_select(0, asking).view(-1, length, tokens)
-    mixed = torch.bmm(asked, value).view(rows, heads, length, width)
-    return mixed.transpose(1, 2).reshape(rows * length, -1), kept
+    query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
+    # Padded however short it is: of the lengths behind a layer, hardly two are one.
+    values = with_padding(value, above=0)
+    padded = values.shape[1]
+    asking = (torch.arange(padded) < tokens).to(query.dtype)
+    mixed, of_heads = torch.empty_like(values), query.new_empty(rows * heads, tokens)
+    for part, weights in weights_in_parts(query, key, heads, above=0):
+        of_heads[part] = received(weights, asking)[:, :tokens]
+        torch.bmm(weights, values[part], out=mixed[part])
+    kept = most_received(of_heads, rows, length)
+    asked = mixed.unflatten(0, (rows, heads)).transpose(1, 2).reshape(rows * padded, heads * width)
+    return asked[(kept + torch.arange(0, rows * padded, padded)[:, None]).flatten()], kept
 
 
-def most_received(weights: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+def filled_up(places: torch.Tensor) -> torch.Tensor:
+    """Places with some more behind them that belong to no text.
+
+    Products of many numbers of tokens then share oneDNN's kernels, which it makes for each shape.
+    """
+    return torch.cat([places, places.new_zeros(-len(places) % _MULTIPLE)])
+
+
+def received(weights: torch.Tensor, asking: torch.Tensor) -> torch.Tensor:
+    """What each token receives from those that ask.
+
+    Args:
+      weights: of attention, shape [rows x heads, queries, tokens].
+      asking: 1 of a query that counts, else 0; shape [queries].
+
+    Returns:
+      Of the same type, shape [rows x heads, tokens].
+    """
+    # As a product: a sum of bf16 would be one of a copy in float32.
+    return torch.bmm(asking.repeat(len(weights), 1, 1), weights)[:, 0]
+
+
+def most_received(of_heads: torch.Tensor, rows: int, length: int) -> torch.Tensor:
     """The tokens that receive most attention, and the first one: ascending, [rows, length].
 
     Args:
-      weights: of attention, shape [rows x heads, asking tokens, tokens].
+      of_heads: `received`, shape [rows x heads, tokens].
       rows: texts, all of one length.
       length: how many tokens of each.
     """
-    tokens = weights.shape[-1]
-    received = weights.view(rows, -1, tokens).sum(dim=1, dtype=torch.float32)
-    received[:, 0] = torch.inf
-    return received.topk(length).indices.sort(dim=1).values
+    of_all = of_heads.unflatten(0, (rows, -1)).sum(dim=1, dtype=torch.float32)
+    of_all[:, 0] = torch.inf
+    return of_all.topk(length).indices.sort(dim=1).values
 
 
 class _Shortening:

@@ -8,6 +8,7 @@ import torch
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import encoder_layers, flops, kept_tokens, span_transformer
+from tango_beam.models.dynamic_length import most_attended
 from tango_beam.models.kept_tokens import ShorterOperations
 from tango_beam.models.packed_rows import RowPacker
 from tests import tiny
@@ -89,6 +90,27 @@ def test_the_tokens_that_receive_least_attention_are_dropped(tmp_path, family, k
         states, _ = by_hand(network, kept, tokens, row)
         expected = encoder_layers.answer(network, states[:1]).detach().numpy()[0]
         np.testing.assert_allclose(logits[row], expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (5, 7), (70, 40), (3, 130), (1, 500)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_goes_to_the_tokens_that_stay(dtype, rows, tokens):
+    torch.manual_seed(0)
+    parts = torch.randn(3, rows, tokens, 4, 16).to(dtype)
+    length = -(-tokens // 3)
+    mixed, kept = most_attended(*parts, length=length)
+    query, key, value = parts.double().transpose(2, 3)
+    weights = (query @ key.mT / 4).softmax(dim=-1)
+    received = weights.sum(dim=(1, 2))
+    received[:, 0] = torch.inf
+    # The least that is kept, in the numbers' own precision.
+    least = received.topk(length).values[:, -1:] * (1 - 4 * torch.finfo(dtype).eps)
+    assert (received.gather(1, kept) >= least).all() and (kept[:, 0] == 0).all()
+    assert torch.equal(kept, kept.unique_consecutive(dim=1).sort(dim=1).values)
+    expected = (weights @ value).transpose(1, 2).flatten(2)
+    expected = expected.gather(1, kept[:, :, None].expand(-1, -1, expected.shape[2]))
+    error = (mixed.view(rows, length, -1).double() - expected).abs().max()
+    assert error < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 def test_dropped_tokens_answer_with_the_state_that_they_had(tmp_path, family):
