@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from tango_beam.arrays import Int64
 from tango_beam.models import encoder_layers
-from tango_beam.models.attention import biases
+from tango_beam.models.attention import biases, with_padding
 from tango_beam.models.encoder_layers import Parts
 from tango_beam.models.packed_rows import PackedRows, RowPacker
 from tango_beam.models.tokens import Tokens
@@ -83,7 +83,8 @@ class PackedNetwork:
         distances = encoder_layers.distance_bias(self._network)
         if distances is None:
             return [None] * len(packed.lengths)
-        return biases(distances.to(self._dtype), packed.lengths)
+        both_ways = biases(distances.to(self._dtype), packed.lengths)
+        return [with_padding(with_padding(one).mT).mT for one in both_ways]
 
     def _through(
         self,
@@ -94,7 +95,7 @@ class PackedNetwork:
     ) -> torch.Tensor:
         """States behind a layer: of all tokens, or of those at the places `first`."""
         packed = around.packed
-        asking = states if first is None else states[first]
+        asking = states[: sum(packed.sizes)] if first is None else states[first]
         query, both = [layer.query], [layer.key, layer.value]
         if first is None:
             triples = self._apart(states, query + both, packed.sizes, packed.counts)
@@ -103,7 +104,7 @@ class PackedNetwork:
             seen = self._apart(states, both, packed.sizes, packed.counts)
             triples = [[*one, *two] for one, two in zip(asked, seen, strict=True)]
         groups = zip(triples, around.added, packed.counts, strict=True)
-        return self._fed(layer, torch.cat([_attended(*group) for group in groups]), asking, around)
+        return self._fed(layer, torch.cat([attended(*group) for group in groups]), asking, around)
 
     def _fed(
         self, layer: Parts, attended: torch.Tensor, asking: torch.Tensor, around: Passed
@@ -126,24 +127,49 @@ class PackedNetwork:
         return [
             [*part.view(rows, size // rows, *wide).permute(2, 0, 3, 1, 4).flatten(1, 2)]
             for part, rows, size in zip(
-                product(states, layers).split(sizes), counts, sizes, strict=True
+                product(states, layers)[: sum(sizes)].split(sizes), counts, sizes, strict=True
             )
         ]
 
 
-def _attended(triple: list[torch.Tensor], bias: torch.Tensor | None, rows: int) -> torch.Tensor:
-    """What the tokens of a group's texts gather by attention, shape [tokens, hidden size]."""
+def attended(triple: list[torch.Tensor], bias: torch.Tensor | None, rows: int) -> torch.Tensor:
+    """What the tokens of a group's texts gather by attention, shape [asking tokens, hidden size].
+
+    Args:
+      triple: queries, keys and values, shape [rows x heads, tokens, width of a head].
+      bias: added to the scores, shape [heads, tokens, tokens], padded both ways as keys are.
+      rows: texts in the group.
+    """
     query, key, value = triple
-    seen = bias if bias is None else bias[:, : query.shape[1]]
-    if key.shape[1] > _SHORT:
+    queries, keys = query.shape[1], key.shape[1]
+    if keys > _SHORT:
         query, key, value = (part.unflatten(0, (rows, -1)) for part in triple)
+        seen = bias if bias is None else bias[:, :queries, :keys]
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
     else:
-        scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
-        if seen is not None:
+        query, key, value = (with_padding(part) for part in triple)
+        scores = scaled_products(query, key, keys)
+        if bias is not None:
+            seen = bias[:, : query.shape[1]]
             scores = (scores.unflatten(0, (rows, -1)) + seen).flatten(0, 1)
-        mixed = torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (rows, -1))
+        mixed = torch.bmm(scores.softmax(dim=-1), value)[:, :queries].unflatten(0, (rows, -1))
     return mixed.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def scaled_products(query: torch.Tensor, key: torch.Tensor, keys: int) -> torch.Tensor:
+    """Scores of attention, -inf of keys from `keys` on, which are padding.
+
+    Args:
+      query: shape [rows x heads, queries, width].
+      key: shape [rows x heads, keys and padding, width].
+      keys: of each text.
+
+    Returns:
+      Shape [rows x heads, queries, keys and padding].
+    """
+    unseen = query.new_zeros(key.shape[1])
+    unseen[keys:] = -torch.inf
+    return torch.baddbmm(unseen, query, key.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
 
 
 def product(states: torch.Tensor, layers: Sequence[torch.nn.Linear]) -> torch.Tensor:

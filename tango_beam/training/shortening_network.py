@@ -10,11 +10,12 @@ import torch
 
 from tango_beam.arrays import Int64
 from tango_beam.models import encoder_layers, kept_tokens
-from tango_beam.models.dynamic_length import most_received
+from tango_beam.models.attention import with_padding
+from tango_beam.models.dynamic_length import filled_up, most_received, received
 from tango_beam.models.encoder_layers import Parts
 from tango_beam.models.packed_rows import PackedRows
 from tango_beam.models.tokens import Tokens
-from tango_beam.training.packed_network import PackedNetwork, Passed
+from tango_beam.training.packed_network import PackedNetwork, Passed, scaled_products
 
 
 class ShorteningNetwork(PackedNetwork):
@@ -58,33 +59,37 @@ class ShorteningNetwork(PackedNetwork):
                 states = self._through(layer, states, around)
                 continue
             # Those that are dropped here answer with the state that they have.
-            last = last.index_copy(0, places, states)
+            last = last.index_copy(0, places, states[: len(places)])
             states, left = self._shorter(layer, states, around, lengths)
             shorter = PackedRows(whole.order, lengths, whole.counts, {})
             around, places = around._replace(packed=shorter), places[left]
         if not encoder_layers.reads_all(self._network):
             return whole, self._through(self._layers[-1], states, around, around.packed.first)
         states = self._through(self._layers[-1], states, around)
-        return whole, last.index_copy(0, places, states)
+        return whole, last.index_copy(0, places, states[: len(places)])
 
     def _shorter(
         self, layer: Parts, states: torch.Tensor, around: Passed, lengths: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States behind a layer of the tokens that stay, and their places before it."""
+        """States behind a layer, filled up, and the places of the tokens that stay before it."""
         packed = around.packed
         linear = [layer.query, layer.key, layer.value]
         triples = self._apart(states, linear, packed.sizes, packed.counts)
         mixed, places, at = [], [], 0
-        for (query, key, value), count, size, length in zip(
+        for triple, count, size, length in zip(
             triples, packed.counts, packed.sizes, lengths, strict=True
         ):
-            weights = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2)).softmax(-1)
-            kept = most_received(weights.detach(), count, length)
-            heads = weights.shape[0] // count
-            asked = kept.repeat_interleave(heads, dim=0)[:, :, None]
-            found = torch.bmm(weights.gather(1, asked.expand(-1, -1, weights.shape[2])), value)
-            mixed.append(found.unflatten(0, (count, -1)).transpose(1, 2).flatten(0, 1).flatten(1))
-            places.append((kept + torch.arange(at, at + size, size // count)[:, None]).flatten())
+            tokens = size // count
+            query, key, value = (with_padding(part, above=0) for part in triple)
+            weights = scaled_products(query, key, tokens).softmax(-1)
+            of_heads = received(weights.detach()[:, :tokens], weights.new_ones(tokens))
+            kept = most_received(of_heads[:, :tokens], count, length)
+            found = torch.bmm(weights, value).unflatten(0, (count, -1)).transpose(1, 2)
+            chosen = kept + torch.arange(0, found.shape[:2].numel(), found.shape[1])[:, None]
+            mixed.append(found.flatten(0, 1).flatten(1)[chosen.flatten()])
+            places.append((kept + torch.arange(at, at + size, tokens)[:, None]).flatten())
             at += size
         left = torch.cat(places)
-        return self._fed(layer, torch.cat(mixed), states[left], around), left
+        filled = filled_up(left)
+        mixed.append(states.new_zeros(len(filled) - len(left), states.shape[1]))
+        return self._fed(layer, torch.cat(mixed), states[filled], around), left

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from tango_beam.config import Compute, TierConfig
-from tango_beam.models import transformer
+from tango_beam.models import attention, transformer
 from tango_beam.models.span_transformer import SpanTransformer
 from tango_beam.models.transformer import Transformer
-from tango_beam.training import layers, networks
+from tango_beam.training import layers, networks, packed_network
 from tests import tiny
 from tests.models.families import PACKED, checkpoint
 
@@ -161,3 +161,29 @@ def test_bf16_has_fp32_weights_and_gradients_close_by(tmp_path):
         assert found[name].dtype == torch.float32
         if gradient.norm() > 1e-3:
             assert (found[name] - gradient).norm() < 0.1 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("asked", [slice(0, 1), slice(None)])
+@pytest.mark.parametrize(("count", "length"), [(3, 8), (2, 130), (1, 513)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_has_the_gradients_of_the_equations(dtype, count, length, asked, biased):
+    torch.manual_seed(0)
+    parts = [torch.randn(count * 4, length, 16, dtype=torch.float64) for _ in range(3)]
+    parts[0] = parts[0][:, asked]
+    bias = torch.randn(4, length, length, dtype=torch.float64)
+    given = [part.to(dtype).requires_grad_() for part in parts]
+    added = attention.with_padding(attention.with_padding(bias.to(dtype)).mT).mT
+    found = packed_network.attended(given, added if biased else None, count)
+    query, key, value = exact = [part.detach().double().requires_grad_() for part in given]
+    scores = (query @ key.mT / 4).unflatten(0, (count, 4))
+    scores = scores + bias.to(dtype).double()[:, asked] if biased else scores
+    mixed = scores.softmax(dim=-1) @ value.unflatten(0, (count, 4))
+    expected = mixed.transpose(1, 2).flatten(0, 1).flatten(1)
+    weights = torch.randn_like(expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    close = 1e-5 if dtype == torch.float32 else 0.02
+    assert (found - expected).norm() < close * expected.norm()
+    for one, goal in zip(given, exact, strict=True):
+        assert (one.grad - goal.grad).norm() < 2 * close * goal.grad.norm()
