@@ -7,7 +7,6 @@ Reads the reports that `benchmarks.paper.run` left, one a task; a task without o
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from benchmarks.paper.published import PAPER, SHARES, Published
 from benchmarks.paper.run import REPORT
 from benchmarks.paper.tasks import TASKS, Task
-from tango_beam.evaluation import report_directory
+from tango_beam.evaluation import figures, report_directory
 from tango_beam.evaluation.curves import cheapest
 from tango_beam.evaluation.report import Report
 from tango_beam.training.model_card import LOG
@@ -190,9 +189,9 @@ def write(work: str, folder: Path) -> Path:
         _machine(found),
     ]
     for name in (name for name in DRAWN if name in found):
+        drawn = figures.draw(found[name])
         for figure, title in FIGURES.items():
-            drawn = Path(work, name, REPORT, report_directory.FIGURES, f"{figure}.png")
-            shutil.copyfile(drawn, folder / f"{name}_{figure}.png")
+            figures.save(drawn[figure], folder / f"{name}_{figure}.png")
             parts.append(f"## {TASKS[name].shown}. {title}\n\n![{title}]({name}_{figure}.png)")
     page = folder / PAGE
     page.write_text("\n\n".join(parts) + "\n")

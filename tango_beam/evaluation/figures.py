@@ -43,6 +43,8 @@ Style = dict[str, Any]
 _LIGHT = {role: light for role, (light, _) in COLOURS.items()}
 # Narrow, so that the text stays legible where a phone shows it 360 pixels wide (inches).
 _WIDTH, _HEIGHT = 4.4, 3.5
+# Of a text beside the axes, as a share of their height.
+_LINE_HEIGHT = 0.06
 _MOST_POINTS = 1500
 _PNG_DPI = 200
 _TICKS = np.outer(10.0 ** np.arange(-3, 5), [1, 1.5, 2, 3, 5, 7]).ravel()
@@ -183,7 +185,10 @@ def _scores(
         heights = np.array(getattr(curve, name))[kept]
         axes.plot(across[name][kept], heights, line, color=_LIGHT[name], label=name)
     if exits is not None:
+        # Exits may fall far below every tier, where the rest would be a line.
+        lowest, highest = axes.get_ylim()
         axes.plot(*exits, "-.", color=_LIGHT["exits"], label="early exit")
+        axes.set_ylim(lowest - (highest - lowest) / 2, highest)
     if report.own and own is not None:
         score = report.own.metrics[report.metric.name]
         dot: Style = {"color": _LIGHT["cascade"], "markeredgecolor": _LIGHT["ink"], "zorder": 3}
@@ -197,12 +202,16 @@ def _scores(
 def _levels(axes: Axes, report: Report) -> None:
     """Draws lines at 100, 99 and 98 % of the last tier's score."""
     lines: dict[float, Any] = {1.0: "-", 0.99: "-.", 0.98: (0, (1, 2))}
+    lowest, highest = axes.get_ylim()
+    room = np.inf
     for share, line in lines.items():
         level = share * report.reference
         axes.axhline(level, color=_LIGHT["muted"], linewidth=0.9, linestyle=line, zorder=1)
-        # Beside the axes, where no curve runs.
+        # Beside the axes, where no curve runs, and each below the one before.
         text = report.last if share == 1 else f"{100 * share:.0f} %"
-        _note(axes, text, level, (4, 0), va="center", fontsize=8.5, annotation_clip=False)
+        height = min(level, room)
+        room = height - _LINE_HEIGHT * (highest - lowest)
+        _note(axes, text, height, (4, 0), va="center", fontsize=8.5, annotation_clip=False)
 
 
 def _note(axes: Axes, text: str, height: float, offset: tuple[int, int], **style: Any) -> None:

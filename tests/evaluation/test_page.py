@@ -2,14 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines import evaluate
+from tango_beam.evaluation import figures
 from tango_beam.evaluation.page import render
-from tango_beam.evaluation.report import Report
+from tango_beam.evaluation.report import EarlyExit, Report
 from tests.browser import DARK, brightness
 from tests.evaluation.test_evaluate import QUICK, rows_of, write
 
@@ -120,3 +123,19 @@ def test_the_figures_are_files_too_and_their_numbers_are_in_the_json(report):
         assert f"<td>{row['metrics']['accuracy']:.4f}</td>" in page
     for entry in found["speedup_at"]:
         assert f"<td>{entry['held_out']['speedup']['own_batch']:.2f} x</td>" in page
+
+
+@pytest.mark.parametrize("fallen", [None, 0.0])
+def test_levels_stand_apart_however_far_exits_fall(report, fallen):
+    found = Report.from_json(json.loads((report / "report.json").read_text()))
+    if fallen is not None:
+        speedups = {size: [1.0, 9.0] for size in ("own_batch", "batch_1")}
+        scores = [found.reference, fallen]
+        left = EarlyExit(12, [1.0, 0.0], [12.0, 1.0], scores, speedups, ())
+        found = replace(found, early_exit=left)
+    for name in ("speedup_batch_1", "escalation"):
+        figure = figures.draw(found)[name]
+        figure.draw_without_rendering()
+        places = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert len(places) == 3
+        assert all(one.y0 >= below.y1 for one, below in pairwise(places))
