@@ -114,7 +114,9 @@ def _training(
     teacher: Teacher, options: BuildOptions, source: str, output: str, layers: int | None = None
 ) -> FinetuneOptions:
     """Options of a training, as `distill` has them for spans."""
-    given = DistillOptions(teacher=source, train="", output=output, resume=True, seed=options.seed)
+    given = DistillOptions(
+        teacher=source, train="", output=output, resume=True, device="cpu", seed=options.seed
+    )
     usual = span_distillation.as_finetuning(given)
     stride = teacher.tier.stride
     return replace(usual, layers=layers, max_length=teacher.max_length, stride=stride)

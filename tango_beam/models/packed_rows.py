@@ -42,6 +42,10 @@ class PackedRows:
         lengths = np.repeat(self.lengths, self.counts)
         return torch.from_numpy(np.cumsum(lengths) - lengths)
 
+    def given_on(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """What the embeddings are called with, on their device."""
+        return {name: part.to(device) for name, part in self.given.items()}
+
     def keep(self, stays: Bool) -> tuple[PackedRows, torch.Tensor]:
         """Some of the rows, and the places of their tokens.
 

@@ -251,16 +251,18 @@ def to_answer(model: Transformer) -> Transformer | PackedTransformer:
     return model
 
 
-def twin(model: T, precision: str) -> T:
+def twin(model: T, precision: str, device: str | None = None) -> T:
     """A copy to hand to `to_answer` while the model itself is trained.
 
     Args:
-      model: on a processor, its weights in fp32.
+      model: its weights in fp32.
       precision: of the copy, `bf16` or `fp32`.
+      device: of the copy; None: the model's own.
     """
     made = copy.copy(model)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    made.adopt(copy.deepcopy(model.network).to(dtype).eval())
+    made.device = device or model.device
+    made.adopt(copy.deepcopy(model.network).to(made.device, dtype).eval())
     made.precision = precision
     return made
 

@@ -65,7 +65,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
         return span_distillation.run(options, command)
     options = students.settled(options)
     folder = inputs.output_folder(options)
-    teacher = inputs.load_teacher(options.teacher, options.max_length)
+    device = "cpu" if options.student == "exits" else inputs.device_of(options)
+    teacher = inputs.load_teacher(options.teacher, options.max_length, device)
     task, makes_cascade = _task(options, kind)
     data = inputs.read_data(options, kind, teacher.labels)
     rows, used = gather(data.train, options)
@@ -104,7 +105,8 @@ def run(options: DistillOptions, command: str) -> dict[str, float]:
 def _answering(student: Student) -> Model:
     """A student as it will answer, in bf16 where that is native; it may be in training."""
     if isinstance(student, Transformer):
-        return transformer.to_answer(transformer.twin(student, resolve_precision("auto", "cpu")))
+        precision = resolve_precision("auto", student.device)
+        return transformer.to_answer(transformer.twin(student, precision))
     return student
 
 

@@ -104,6 +104,7 @@ class DistillOptions(TrainingOptions):
     general_epochs: int = training("tinybert: passes over all texts for the layers of --encoder", 1)
     layer_epochs: int = training("tinybert: passes over all texts for the teacher's layers", 1)
     layer_rate: float = training("tinybert: peak of the learning rate in both", 5e-4)
+    layer_tokens: int = training("tinybert: tokens a step in both", 2048)
     epochs: int = training("passes over all texts for the teacher's logits (spans, tinybert: 3)", 4)
     learning_rate: float = training(
         "peak of AdamW's, down linearly to 0 (spans: 1e-4, static: 5e-3, tinybert: as finetune)",
@@ -199,7 +200,10 @@ class DistillOptions(TrainingOptions):
         if self.bigrams.bit_count() > 1 or self.bigrams == 1:
             raise RefusedError(f"--bigrams: expected 0, 2, 4, 8, ..., found {self.bigrams}")
         refuse_outside(
-            self, 1, "embedding_size", "hidden_size", "feed_forward_size", "layers", "heads"
+            self,
+            1,
+            *("embedding_size", "hidden_size", "feed_forward_size", "layers", "heads"),
+            "layer_tokens",
         )
         # Padding, the unknown word, and one that is known.
         refuse_outside(self, 3, "vocabulary_size", "max_length")

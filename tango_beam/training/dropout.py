@@ -1,17 +1,18 @@
-"""Dropout for training on a processor."""
+"""Dropout for training without padding."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 
 class Dropout:
     """Dropout from a random byte for each number; torch's draws took an eighth of a step.
 
-    The share that is dropped is a multiple of 1/256, 0.1016 for 0.1. What is drawn follows torch's
-    own random state, which a training that goes on after a kill has back. To be made by one
-    thread at a time, and used by one.
+    A GPU draws by itself. On a processor the share that is dropped is a multiple of 1/256, 0.1016
+    for 0.1, and what is drawn follows torch's own random state, which a training that goes on after
+    a kill has back. To be made by one thread at a time, and used by one.
 
     Args:
       active: whether it drops out anything at all.
@@ -25,6 +26,8 @@ class Dropout:
         dropped = round(share * 256)
         if self._drawn is None or not dropped:
             return states
+        if states.device.type != "cpu":
+            return functional.dropout(states, share)
         count = states.numel()
         drawn = self._drawn.random_raw(-(-count // 8)).view(np.uint8)[:count]
         kept = torch.from_numpy(drawn).view(states.shape) >= dropped

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from tango_beam.answers.task import LABELS, SCORE
 from tango_beam.arrays import Float32, Int64
-from tango_beam.config import TierConfig
+from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.io.labelled import LabelledTexts
 from tango_beam.models import encoder_layers
@@ -105,7 +105,8 @@ def _taught(
     options: FinetuneOptions, train: LabelledTexts
 ) -> tuple[list[texts.Row], Float32, list[dict[str, Any]]]:
     """Texts with the teachers' mean logits, and where the texts come from."""
-    teachers = inputs.load_teachers(options.teacher, train, options.max_length)
+    device = inputs.device_of(options)
+    teachers = inputs.load_teachers(options.teacher, train, options.max_length, device)
     gathered, used = texts.gather(train, options)
     return gathered, teacher_logits.teach(teachers, gathered, train.labels, options), used
 
@@ -140,7 +141,8 @@ def start(options: FinetuneOptions, data: LabelledTexts) -> Transformer:
     tokenizer = read_tokenizer(options.encoder)
     if options.drop_unused:
         tokenizer = _without_unused(network, tokenizer)
-    model = Transformer(network, tokenizer, TierConfig("", max_length=options.max_length))
+    compute = Compute(inputs.device_of(options), "fp32")
+    model = Transformer(network, tokenizer, TierConfig("", max_length=options.max_length), compute)
     if not encoder_layers.known(network):
         model.try_out()
     if data.kind == SCORE:
@@ -224,7 +226,8 @@ def _train(
 ) -> History:
     rng = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
-    tokens, aim = model.tokenize(*texts.columns(rows)), torch.from_numpy(goal)
+    tokens = model.tokenize(*texts.columns(rows))
+    aim = torch.from_numpy(goal).to(model.device)
     network, mean_loss = _of_batches(model, tokens, aim, loss, options)
     least = loop.tokens_a_step(options, tokens.lengths)
     epochs = [
@@ -327,7 +330,7 @@ def scores_on(
       where: says in the scores' names which rows they are.
       precision: that it answers in, `bf16`, `fp32`, or `auto` for bf16 where it is native.
     """
-    answering = to_answer(twin(model, resolve_precision(precision, "cpu")))
+    answering = to_answer(twin(model, resolve_precision(precision, model.device)))
     outputs = logits_of(answering, data.texts, data.pairs)
     scores = objectives.scores_of(data.kind, outputs, data.targets)
     return {f"{name}, {where}": value for name, value in scores.items()}

@@ -74,7 +74,7 @@ class Imitation(nn.Module):
         """The loss of a batch: of embeddings, of states, and of scores or relations."""
         pairs = [(student.embeddings, teacher.embeddings)]
         pairs += [(student.states[own], teacher.states[of]) for own, of in enumerate(self.layers)]
-        total = torch.zeros(())
+        total = torch.zeros((), device=student.embeddings.device)
         for projection, (states, aim) in zip(self._projections, pairs, strict=True):
             projected = product(states, [projection])
             total = total + functional.mse_loss(projected.float(), aim.float())
@@ -102,7 +102,7 @@ def relation_loss(
       teacher: likewise; its hidden size may be another one.
       heads: that both are cut in.
     """
-    total = torch.zeros(())
+    total = torch.zeros((), device=student[0].device)
     for own, of in zip(student, teacher, strict=True):
         logs = _relations(own, heads).log_softmax(dim=-1)
         aim = _relations(of, heads).softmax(dim=-1)

@@ -18,7 +18,7 @@ from tango_beam.io.labelled import LabelledTexts, read_labelled
 from tango_beam.local_output import check_local_output
 from tango_beam.models import transformer
 from tango_beam.models.checkpoints import stated_of
-from tango_beam.models.loading import resolve_precision
+from tango_beam.models.loading import resolve_device, resolve_precision
 from tango_beam.models.protocol import Model
 from tango_beam.models.transformer import Transformer
 from tango_beam.training import holdout, texts
@@ -136,7 +136,17 @@ def kind_of_teacher(source: str) -> str:
         return stated_of(source).kind or SCORE
 
 
-def load_teacher(source: str, max_length: int) -> Transformer:
+def device_of(options: TrainingOptions) -> str:
+    """`cpu` or `cuda`, on which transformers are trained and asked.
+
+    Raises:
+      RefusedError: a GPU that torch does not see.
+    """
+    with naming("--device", options.device):
+        return resolve_device(options.device)
+
+
+def load_teacher(source: str, max_length: int, device: str = "cpu") -> Transformer:
     """A teacher as it will answer in a cascade: in bf16 where that is native.
 
     Raises:
@@ -144,11 +154,13 @@ def load_teacher(source: str, max_length: int) -> Transformer:
     """
     with naming("--teacher", source):
         stated_of(source)
-        compute = Compute("cpu", resolve_precision("auto", "cpu"))
+        compute = Compute(device, resolve_precision("auto", device))
         return transformer.load(TierConfig(source, max_length=max_length), compute)
 
 
-def load_teachers(sources: Sequence[str], data: LabelledTexts, max_length: int) -> dict[str, Model]:
+def load_teachers(
+    sources: Sequence[str], data: LabelledTexts, max_length: int, device: str
+) -> dict[str, Model]:
     """Teachers by source, all with answers of one kind; where there are labels, in whatever order.
 
     Raises:
@@ -164,7 +176,10 @@ def load_teachers(sources: Sequence[str], data: LabelledTexts, max_length: int) 
             raise RefusedError(
                 f"--teacher {source}: expected the labels {sorted(data.labels)}, found {found}"
             )
-    return {source: transformer.to_answer(load_teacher(source, max_length)) for source in sources}
+    return {
+        source: transformer.to_answer(load_teacher(source, max_length, device))
+        for source in sources
+    }
 
 
 @contextmanager
@@ -177,6 +192,8 @@ def naming(option: str, source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if str(error).startswith("--"):  # it names an option of its own
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         reason = reason.removeprefix("tier ").removeprefix(f"{source}: ")
         if "expected" not in reason:

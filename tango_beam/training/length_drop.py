@@ -139,7 +139,8 @@ def settings(model: Transformer, held: Held, options: FinetuneOptions) -> list[P
     torch.manual_seed(options.seed)
     layers = int(model.network.config.num_hidden_layers) - 1
     drop, full = options.length_drop, (1.0,) * layers
-    copied = twin(model, resolve_precision(options.precision, "cpu"))
+    # Tokens are dropped on a processor, wherever the model was trained.
+    copied = twin(model, resolve_precision(options.precision, "cpu"), "cpu")
     answering = dynamic_length.to_answer(copied, TierConfig(options.output, kept_tokens=full))
     rows = _some_rows(held.tokens, options.seed)
     some = held.tokens.take(rows)

@@ -55,12 +55,13 @@ def train(
       RefusedError: `--resume`, and the state on disk is of a training with other options.
     """
     steps, peak = sum(map(len, epochs)), _peak_rate(options, epochs)
+    device = next(network.parameters()).device.type
     optimizer = _optimizer(network, peak, options.weight_decay)
     state = State(options, network, optimizer, kept, steps, stage)
     for epoch, batches in [*enumerate(epochs, start=1)][len(state.history) :]:
         network.train()
         what = f"{stage} epoch {epoch} of {len(epochs)}".lstrip()
-        for rows in shown(batches, len(state.losses), what, operations):
+        for rows in shown(batches, len(state.losses), what, operations, device):
             _set_rate(optimizer, peak * _linear_decay(state.step, steps, options.warm_up))
             state.losses.append(_step(network, optimizer, loss, cut(rows)))
             after_step(state.step)

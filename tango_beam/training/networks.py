@@ -1,4 +1,4 @@
-"""A model in training: the fastest forward pass with gradients that suits its network."""
+"""A model in training: the fastest forward pass with gradients that suits network and device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tango_beam.training.packed_network import PackedNetwork
 from tango_beam.training.shortening_network import ShorteningNetwork
 
 # Tokens whose activations are held at once; a longer batch is cut, and its gradients are added up.
-_HELD = 4096
+_HELD, _HELD_ON_GPU = 4096, 16_384
 
 
 class Trainable(Protocol):
@@ -40,8 +40,8 @@ def of(model: Transformer, precision: str) -> Trainable:
 
     Weights, their gradients and the loss are fp32 in either.
     """
-    dtype = _dtype(precision)
-    if encoder_layers.has_known_body(model.network):
+    dtype = _dtype(precision, model.device)
+    if model.device == "cpu" and encoder_layers.has_known_body(model.network):
         pad_id = model.tokenizer.pad_id
         return _Packed(model.network, pad_id, segments=model.segments, dtype=dtype)
     return Padded(model, bf16=dtype == torch.bfloat16)
@@ -63,17 +63,18 @@ def shortening(model: Transformer, precision: str) -> Shortening:
         model.network,
         model.tokenizer.pad_id,
         segments=model.segments,
-        dtype=_dtype(precision),
+        dtype=_dtype(precision, model.device),
     )
 
 
-def _dtype(precision: str) -> torch.dtype:
-    return torch.bfloat16 if resolve_precision(precision, "cpu") == "bf16" else torch.float32
+def _dtype(precision: str, device: str) -> torch.dtype:
+    return torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
 
 
 class _Packed(PackedNetwork):
     def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
-        return [rows[part] for part in batching.plan_packed(tokens.lengths[rows], _HELD)]
+        held = _held(self._network.device.type)
+        return [rows[part] for part in batching.plan_packed(tokens.lengths[rows], held)]
 
 
 class Shortening(ShorteningNetwork, _Packed):
@@ -96,8 +97,12 @@ class Padded:
             return self._model.edges(tokens, rows).float()
 
     def _cast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+        return torch.autocast(self._model.device, torch.bfloat16, enabled=self._bf16)
 
     def cut(self, tokens: Tokens, rows: Int64) -> Sequence[Int64]:
-        lengths = tokens.lengths[rows]
-        return [rows[part] for part in batching.plan_batches(lengths, _HELD, stretch=1e9)]
+        lengths, held = tokens.lengths[rows], _held(self._model.device)
+        return [rows[part] for part in batching.plan_batches(lengths, held, stretch=1e9)]
+
+
+def _held(device: str) -> int:
+    return _HELD if device == "cpu" else _HELD_ON_GPU

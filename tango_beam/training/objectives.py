@@ -46,7 +46,7 @@ def loss_of(kind: str, targets: npt.NDArray, rare_weight: float, smoothing: floa
         return functional.mse_loss
     weights = torch.from_numpy(weights_of(targets, rare_weight))
     return lambda logits, goal: functional.binary_cross_entropy_with_logits(
-        logits, goal, pos_weight=weights
+        logits, goal, pos_weight=weights.to(logits.device)
     )
 
 

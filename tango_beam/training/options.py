@@ -67,6 +67,11 @@ class TrainingOptions:
         metavar="DIR",
     )
     store: Literal["bf16", "fp32"] = data("precision of the weights on disk", "fp32")
+    device: Literal["auto", "cpu", "cuda"] = training(
+        "of transformers, students and teachers alike; students of other kinds, and exits, are "
+        "trained on the processor (auto: a GPU, where torch sees one)",
+        "auto",
+    )
     epochs: int
     learning_rate: float | None
     batch_size: int

@@ -1,4 +1,4 @@
-"""An encoder in training on a processor without padding: texts laid end to end, with gradients.
+"""An encoder in training without padding: texts laid end to end, with gradients.
 
 The layers of `models/encoder_layers.py`, computed on the network's own weights: every product runs
 over all tokens of a micro-batch, attention for texts of one length at a time, and the last layer of
@@ -75,7 +75,8 @@ class PackedNetwork:
         packed = self._pack(tokens, rows, self._pad_id)
         dropout = Dropout(active=self._network.training)
         embeddings = self._network.base_model.embeddings.eval()  # its own dropout is torch's
-        states = dropout(embeddings(**packed.given)[0].to(self._dtype), self._narrowed)
+        found = embeddings(**packed.given_on(self._network.device))[0]
+        states = dropout(found.to(self._dtype), self._narrowed)
         return Passed(packed, self._added(packed), dropout), states
 
     def _added(self, packed: PackedRows) -> Sequence[torch.Tensor | None]:

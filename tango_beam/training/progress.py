@@ -20,7 +20,7 @@ PASSES = 3
 
 
 def shown(
-    batches: list[Int64], done: int, what: str, operations: Float64 | None
+    batches: list[Int64], done: int, what: str, operations: Float64 | None, device: str
 ) -> Iterator[Int64]:
     """Passes on the batches that are not done yet, and logs now and then how far it is.
 
@@ -30,6 +30,7 @@ def shown(
       what: the log's word for them.
       operations: of each row in a forward pass, float64, shape [rows]; none of padding, and none
         that is done twice.
+      device: on which they are done.
     """
     start = last = time.monotonic()
     useful = 0.0
@@ -40,17 +41,19 @@ def shown(
         if now - last > EVERY_SECONDS:
             left = len(batches) - done - number
             part, seconds = 1 - left / len(batches), (now - start) * left / number
-            rate = speed(useful / (now - start)) if useful else ""
+            rate = speed(useful / (now - start), device) if useful else ""
             said = figures(stage=what, share=part, seconds_left=seconds)
             told = what, 100 * part, seconds, rate
             logger.info("%s: %.0f %%, about %.0f s left%s", *told, extra=said)
             last = time.monotonic()
 
 
-def speed(rate: float) -> str:
-    """Useful operations a second, and their share of the most that this machine does; for logs."""
-    share = rate / _best_product()
-    return f"; {rate / 1e12:.3f} useful TFLOP/s, {share:.2f} of this machine's best product"
+def speed(rate: float, device: str) -> str:
+    """Useful operations a second, and their share of the most that a processor does; for logs."""
+    said = f"; {rate / 1e12:.3f} useful TFLOP/s"
+    if device != "cpu":
+        return said
+    return f"{said}, {rate / _best_product():.2f} of this machine's best product"
 
 
 @cache

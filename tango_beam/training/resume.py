@@ -30,7 +30,7 @@ STAGES = ("general", "layers")
 # What lies in --output while a training lasts.
 KEPT = (STATE_FILE, *_FOLDERS, *(f"_{stage}.safetensors" for stage in STAGES))
 EVERY_SECONDS = 300.0
-_RANDOM = "random"
+_RANDOM, _RANDOM_GPU = "random", "random_gpu"
 
 
 class State:
@@ -63,6 +63,7 @@ class State:
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._path = Path(options.output) / STATE_FILE
         self._network, self._optimizer, self._more = network, optimizer, more
+        self._on_gpu = next(network.parameters()).is_cuda
         self._saved = time.monotonic()
         self.step, self.history, self.losses = 0, list[dict[str, float]](), list[float]()
         if options.resume and self._path.is_file():
@@ -75,6 +76,8 @@ class State:
             yield from ((f"optimizer.{number}.{name}", value) for name, value in kept.items())
         yield from ((f"more.{number}", value) for number, value in enumerate(self._more))
         yield _RANDOM, torch.get_rng_state()
+        if self._on_gpu:
+            yield _RANDOM_GPU, torch.cuda.get_rng_state()
 
     def save(self) -> None:
         """Writes the state, where the last time was minutes ago."""
@@ -111,6 +114,8 @@ class State:
         for number, value in enumerate(self._more):
             value.copy_(tensors[f"more.{number}"])
         torch.set_rng_state(tensors[_RANDOM])
+        if self._on_gpu and _RANDOM_GPU in tensors:
+            torch.cuda.set_rng_state(tensors[_RANDOM_GPU])
         reached: dict[str, Any] = json.loads(stated["reached"])
         self.step, self.history, self.losses = (
             reached[name] for name in ("step", "history", "losses")

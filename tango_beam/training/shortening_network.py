@@ -52,7 +52,7 @@ class ShorteningNetwork(PackedNetwork):
             return super()._states(tokens, rows)
         around, states = self._begin(tokens, rows)
         whole = around.packed
-        places, last = torch.arange(len(states)), states
+        places, last = torch.arange(len(states), device=states.device), states
         for layer, share in zip(self._layers[:-1], self._kept, strict=True):
             lengths = kept_tokens.lengths_after(whole.lengths, share)
             if lengths == around.packed.lengths:
@@ -85,9 +85,11 @@ class ShorteningNetwork(PackedNetwork):
             of_heads = received(weights.detach()[:, :tokens], weights.new_ones(tokens))
             kept = most_received(of_heads[:, :tokens], count, length)
             found = torch.bmm(weights, value).unflatten(0, (count, -1)).transpose(1, 2)
-            chosen = kept + torch.arange(0, found.shape[:2].numel(), found.shape[1])[:, None]
+            starts = torch.arange(0, found.shape[:2].numel(), found.shape[1], device=kept.device)
+            chosen = kept + starts[:, None]
             mixed.append(found.flatten(0, 1).flatten(1)[chosen.flatten()])
-            places.append((kept + torch.arange(at, at + size, tokens)[:, None]).flatten())
+            starts = torch.arange(at, at + size, tokens, device=kept.device)
+            places.append((kept + starts[:, None]).flatten())
             at += size
         left = torch.cat(places)
         filled = filled_up(left)

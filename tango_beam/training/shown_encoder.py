@@ -65,7 +65,8 @@ class ShownEncoder:
         """Reads some rows of one length; shows the layers `wanted`, counted from 0."""
         packed = self._pack(tokens, rows, self._pad_id)
         (length,) = packed.lengths
-        embeddings = self._network.base_model.embeddings.eval()(**packed.given)[0]
+        given = packed.given_on(self._network.device)
+        embeddings = self._network.base_model.embeddings.eval()(**given)[0]
         states = embeddings.to(self._dtype).unflatten(0, (len(rows), length))
         shown = Shown(states)
         distances = encoder_layers.distance_bias(self._network)

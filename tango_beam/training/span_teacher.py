@@ -131,4 +131,5 @@ def allowed_log_softmax(edges: torch.Tensor, windows: Windows, rows: Int64) -> t
     at = torch.arange(edges.shape[1])
     first, stop = (torch.from_numpy(part[rows])[:, None] for part in (windows.first, windows.stop))
     allowed = ((at >= first) & (at < stop)) | (at == 0)
-    return edges.masked_fill(~allowed[:, :, None], -1e9).log_softmax(dim=1)
+    kept_out = ~allowed[:, :, None].to(edges.device)
+    return edges.masked_fill(kept_out, -1e9).log_softmax(dim=1)

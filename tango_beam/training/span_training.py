@@ -137,12 +137,14 @@ def start(options: FinetuneOptions) -> SpanTransformer:
     if options.layers:
         keep_layers(network, options.layers)
     tier = TierConfig("", max_length=options.max_length, stride=options.stride)
-    return SpanTransformer(network, read_tokenizer(options.encoder), tier)
+    compute = Compute(inputs.device_of(options), "fp32")
+    return SpanTransformer(network, read_tokenizer(options.encoder), tier, compute)
 
 
 def _teacher(source: str, options: FinetuneOptions) -> SpanTransformer:
     with inputs.naming("--teacher", source):
-        compute = Compute("cpu", resolve_precision("auto", "cpu"))
+        device = inputs.device_of(options)
+        compute = Compute(device, resolve_precision("auto", device))
         tier = TierConfig(source, max_length=options.max_length, stride=options.stride)
         return span_transformer.load(tier, compute)
 
@@ -199,6 +201,7 @@ def _of_batches(
         for place, row in enumerate(rows):
             start, stop = windows.offsets[row : row + 2]
             aim[place, : stop - start] = torch.from_numpy(goal[start:stop])
+        aim = aim.to(model.device)
         if shorter is None:
             return edge_loss(network.edges(windows, rows), windows, rows, aim)
 
@@ -268,7 +271,7 @@ def scored(model: SpanTransformer, data: Questions, where: str, precision: str) 
     if not len(data):
         return {}
     answering = span_transformer.to_answer(
-        transformer.twin(model, resolve_precision(precision, "cpu"))
+        transformer.twin(model, resolve_precision(precision, model.device))
     )
     found = logits_of(answering, data.questions, data.contexts)
     texts = SpanDecoder().texts(found, data.contexts)

@@ -112,7 +112,7 @@ def static_student(teacher: Transformer, config: StaticConfig, seed: int) -> Sta
 def _projected(teacher: Transformer, width: int, seed: int) -> torch.Tensor:
     """The teacher's embeddings, projected on their first principal components."""
     torch.manual_seed(seed)
-    vectors = teacher.network.get_input_embeddings().weight.detach().float()
+    vectors = teacher.network.get_input_embeddings().weight.detach().float().cpu()
     centred = vectors - vectors.mean(dim=0)
     _, _, directions = torch.pca_lowrank(centred, q=width, center=False)
     projected = centred @ directions

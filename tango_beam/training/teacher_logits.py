@@ -60,7 +60,7 @@ class TeacherLogits:
             operations = float(teacher.operations(tokens.lengths).sum())
             return pa.table([flat], schema=said), operations
 
-        found = self._kept.of(rows, said, ask)["logits"]
+        found = self._kept.of(rows, said, ask, teacher.device)["logits"]
         return pc.list_flatten(found).to_numpy().reshape(-1, teacher.outputs)
 
 

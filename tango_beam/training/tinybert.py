@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import AutoModel, BertConfig, BertForSequenceClassification
 
 from tango_beam.arrays import Float32, Int64
-from tango_beam.config import TierConfig
+from tango_beam.config import Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import encoder_layers
 from tango_beam.models.loading import resolve_precision
@@ -37,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 # Of its embeddings, when it starts.
 SPREAD = 0.05
-# Tokens of a step, and numbers of scores whose activations are held at once.
-_STEP_TOKENS, _HELD_SCORES = 2048, 1 << 24
+# Numbers of scores whose activations are held at once.
+_HELD_SCORES = 1 << 24
 
 
 def start(teacher: Transformer, options: DistillOptions, embeddings: torch.Tensor) -> Transformer:
-    """An untrained BERT with the teacher's vocabulary and labels, in float32.
+    """An untrained BERT with the teacher's vocabulary and labels, on its device, in float32.
 
     Args:
       teacher: as it was loaded, neither packed nor shortened.
@@ -79,7 +79,8 @@ def start(teacher: Transformer, options: DistillOptions, embeddings: torch.Tenso
     torch.manual_seed(options.seed)
     network = BertForSequenceClassification(config)
     network.base_model.embeddings.word_embeddings.weight.data.copy_(embeddings)
-    return Transformer(network, teacher.backend, TierConfig("", max_length=options.max_length))
+    tier, compute = TierConfig("", max_length=options.max_length), Compute(teacher.device, "fp32")
+    return Transformer(network, teacher.backend, tier, compute)
 
 
 def _heads(teacher: int, options: DistillOptions) -> int:
@@ -118,7 +119,7 @@ def train(
     if options.encoder and options.general_epochs:
         _stage("general", student, lambda: _encoder(student, options), tokens, options)
     if options.layer_epochs:
-        _stage("layers", student, lambda: _teacher(options), tokens, options)
+        _stage("layers", student, lambda: _teacher(student, options), tokens, options)
     goal = functional.mse_loss
     return finetune.fine_tune(student, rows, logits, goal, as_finetuning(options), rank)
 
@@ -139,8 +140,8 @@ def as_finetuning(options: DistillOptions) -> FinetuneOptions:
     )
 
 
-def _teacher(options: DistillOptions) -> ShownEncoder:
-    return _shown(inputs.load_teacher(options.teacher, options.max_length))
+def _teacher(student: Transformer, options: DistillOptions) -> ShownEncoder:
+    return _shown(inputs.load_teacher(options.teacher, options.max_length, student.device))
 
 
 def _encoder(student: Transformer, options: DistillOptions) -> ShownEncoder:
@@ -151,7 +152,7 @@ def _encoder(student: Transformer, options: DistillOptions) -> ShownEncoder:
     """
     source = str(options.encoder)
     with inputs.naming("--encoder", source):
-        dtype = _dtype()
+        dtype = _dtype(student.device)
         network = AutoModel.from_pretrained(
             source, use_safetensors=True, trust_remote_code=False, dtype=dtype
         )
@@ -167,17 +168,17 @@ def _encoder(student: Transformer, options: DistillOptions) -> ShownEncoder:
             f"--encoder {source}: expected an encoder like BERT, RoBERTa, DistilBERT or MPNet, "
             f"found {type(network).__name__}"
         )
+    network = network.to(student.device)
     return ShownEncoder(network, student.tokenizer.pad_id, segments=student.segments, dtype=dtype)
 
 
 def _shown(model: Transformer) -> ShownEncoder:
-    return ShownEncoder(
-        model.network, model.tokenizer.pad_id, segments=model.segments, dtype=_dtype()
-    )
+    dtype = _dtype(model.device)
+    return ShownEncoder(model.network, model.tokenizer.pad_id, segments=model.segments, dtype=dtype)
 
 
-def _dtype() -> torch.dtype:
-    return torch.bfloat16 if resolve_precision("auto", "cpu") == "bf16" else torch.float32
+def _dtype(device: str) -> torch.dtype:
+    return torch.bfloat16 if resolve_precision("auto", device) == "bf16" else torch.float32
 
 
 def _stage(
@@ -201,7 +202,7 @@ def _stage(
             "student": student.network,
             "imitation": Imitation(shown.hidden_size, of.hidden_size, layers, heads),
         }
-    )
+    ).to(student.device)
     imitation: Any = both["imitation"]
 
     def loss(rows: Int64) -> torch.Tensor:
@@ -212,7 +213,7 @@ def _stage(
     epochs = options.general_epochs if name == "general" else options.layer_epochs
     rng = np.random.default_rng(options.seed)
     batches = [
-        loop.epoch_batches(tokens.lengths, rng, rows=1, tokens=_STEP_TOKENS, exact=True)
+        loop.epoch_batches(tokens.lengths, rng, rows=1, tokens=options.layer_tokens, exact=True)
         for _ in range(epochs)
     ]
     given = replace(options, learning_rate=options.layer_rate)

@@ -235,6 +235,7 @@ def test_numbers_out_of_range_are_refused_by_option(train, option, value, messag
         (["--embedding_size", "0"], "--embedding_size: expected at least 1, found 0"),
         (["--embedding_size", "99"], "--embedding_size: expected at most the teacher's 32"),
         (["--hidden_size", "-1"], "--hidden_size: expected at least 1"),
+        (["--layer_tokens", "0"], "--layer_tokens: expected at least 1"),
         (["--dropout", "1"], r"--dropout: expected at least 0 and under 1, found 1\.0"),
         (["--augmented", "-1"], "--augmented: expected at least 0"),
         (["--augment", "mask,shuffle"], r"--augment: expected kinds out of.*\['shuffle'\]"),
