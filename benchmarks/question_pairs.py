@@ -6,6 +6,9 @@ QNLI was made of SQuAD in this way (Wang et al., "GLUE", 2019, section 3.3), and
 not at hand. Each question stands twice: with the sentence that its answer lies in (`entailment`),
 and with one of the two other sentences of the paragraph that share most words with it
 (`not_entailment`). Questions of one article have one title, to hold whole articles out by.
+
+`--more` writes pairs without a label, for a teacher to label: each question with every sentence of
+its paragraph, and with some of its article.
 """
 
 import argparse
@@ -53,6 +56,33 @@ def pairs_of(row: dict, rng: np.random.Generator) -> Iterator[dict[str, str]]:
         }
 
 
+def more_pairs(rows: list[dict], each: int, seed: int = 0) -> Iterator[dict[str, str]]:
+    """Questions with each sentence of their paragraphs, and with some of their articles.
+
+    Args:
+      rows: questions about paragraphs.
+      each: sentences of the article for a question, drawn at random.
+      seed: of the draw.
+    """
+    rng, of_paragraph, of_article = np.random.default_rng(seed), {}, dict[str, list[str]]()
+    for paragraph, title in {row["context"]: row["title"] for row in rows}.items():
+        sentences = [paragraph[start:end].strip() for start, end in sentence_spans(paragraph)]
+        of_paragraph[paragraph] = sentences
+        of_article.setdefault(title, []).extend(sentences)
+    for row in rows:
+        others = of_article[row["title"]]
+        drawn = rng.choice(len(others), min(each, len(others)), replace=False)
+        for sentence in (*of_paragraph[row["context"]], *(others[number] for number in drawn)):
+            yield {"text": row["question"], "text_pair": sentence}
+
+
+def write_more(squad: str, output: str, each: int, seed: int = 0) -> int:
+    """Writes pairs without a label; returns how many there are."""
+    pairs = [*more_pairs(pq.read_table(squad).to_pylist(), each, seed)]
+    pq.write_table(pa.Table.from_pylist(pairs), output, compression="zstd")
+    return len(pairs)
+
+
 def write(squad: str, output: str, seed: int = 0) -> tuple[int, int]:
     """Writes the pairs of a file of questions; returns how many of both there are."""
     rng = np.random.default_rng(seed)
@@ -68,10 +98,17 @@ def main() -> None:
     )
     parser.add_argument("--squad", required=True, help="questions, contexts and answer_starts")
     parser.add_argument("--output", required=True, help="a Parquet file")
+    parser.add_argument("--more", help="a Parquet file of pairs without a label")
+    parser.add_argument(
+        "--more_each", type=int, default=3, help="of the article, for each question"
+    )
     parser.add_argument("--seed", type=int, default=0)
     ours = parser.parse_args()
     rows, pairs = write(ours.squad, ours.output, ours.seed)
     print(f"{rows:,} questions, {pairs:,} pairs")
+    if ours.more:
+        more = write_more(ours.squad, ours.more, ours.more_each, ours.seed)
+        print(f"{more:,} pairs without a label")
 
 
 if __name__ == "__main__":
