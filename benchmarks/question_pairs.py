@@ -8,7 +8,8 @@ and with one of the two other sentences of the paragraph that share most words w
 (`not_entailment`). Questions of one article have one title, to hold whole articles out by.
 
 `--more` writes pairs without a label, for a teacher to label: each question with every sentence of
-its paragraph, and with some of its article.
+its paragraph, and with some of its article. They are of all articles: a student's scores on
+articles that its training holds out are flattered by them, those on QNLI's dev rows are not.
 """
 
 import argparse

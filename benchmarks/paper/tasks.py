@@ -191,7 +191,7 @@ TASKS = {
                 ),
                 _SECOND: _exits(),
             },
-            differs="22,900 pairs made of SQuAD in place of 104,700, and 67,700 without a label in "
+            differs="22,900 pairs made of SQuAD in place of 104,700, and 67,100 without a label in "
             "place of 2,095,000 augmented ones; half of dev",
         ),
         Task(
