@@ -101,6 +101,12 @@ class DistillOptions(TrainingOptions):
         None,
         metavar="PATH-or-hub-id",
     )
+    start: str | None = training(
+        "tinybert: a small pretrained BERT on the teacher's pieces, whose embeddings and evenly "
+        "spaced layers, and with them whose width and heads, the student starts from",
+        None,
+        metavar="PATH-or-hub-id",
+    )
     general_epochs: int = training("tinybert: passes over all texts for the layers of --encoder", 1)
     layer_epochs: int = training("tinybert: passes over all texts for the teacher's layers", 1)
     layer_rate: float = training("tinybert: peak of the learning rate in both", 5e-4)
@@ -171,8 +177,9 @@ class DistillOptions(TrainingOptions):
         if self.vectors and self.student != "words" and not self.masked_lm:
             found = self.student
             raise RefusedError(f"--vectors: expected --student words or --masked_lm, found {found}")
-        if self.encoder and self.student != "tinybert":
-            raise RefusedError(f"--encoder: expected --student tinybert, found {self.student}")
+        for name in ("encoder", "start"):
+            if getattr(self, name) and self.student != "tinybert":
+                raise RefusedError(f"--{name}: expected --student tinybert, found {self.student}")
 
     def _refuse_kinds(self) -> None:
         """Raises RefusedError for augmentations that there are not, or that lack what they need."""

@@ -78,11 +78,13 @@ def make(
     option = "hidden_size" if small else "embedding_size"
     width = getattr(options, option)
     widest = min(teacher.network.get_input_embeddings().weight.shape)
-    if width > widest:
+    if width > widest and not options.start:
         raise RefusedError(f"--{option}: expected at most the teacher's {widest}, found {width}")
     if small:
         spread = tinybert.SPREAD / EMBEDDING_SPREAD
-        return tinybert.start(teacher, options, _projected(teacher, width, options.seed) * spread)
+        return tinybert.start(
+            teacher, options, lambda: _projected(teacher, width, options.seed) * spread
+        )
     if options.student == "pieces":
         shape = options.shape(teacher.labels, problem_type)
         return pieces_student(teacher, shape, options.seed)

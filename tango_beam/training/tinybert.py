@@ -25,7 +25,7 @@ from tango_beam.models import encoder_layers
 from tango_beam.models.loading import resolve_precision
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer, read_tokenizer
-from tango_beam.training import finetune, inputs, loop, texts
+from tango_beam.training import finetune, inputs, loop, pretrained_start, texts
 from tango_beam.training.distill_options import DistillOptions
 from tango_beam.training.finetune_options import FinetuneOptions
 from tango_beam.training.imitation import Imitation, layer_map
@@ -41,13 +41,17 @@ SPREAD = 0.05
 _HELD_SCORES = 1 << 24
 
 
-def start(teacher: Transformer, options: DistillOptions, embeddings: torch.Tensor) -> Transformer:
-    """An untrained BERT with the teacher's vocabulary and labels, on its device, in float32.
+def start(
+    teacher: Transformer, options: DistillOptions, embeddings: Callable[[], torch.Tensor]
+) -> Transformer:
+    """A BERT with the teacher's vocabulary and labels, on its device, in float32.
 
     Args:
       teacher: as it was loaded, neither packed nor shortened.
-      options: its layers, hidden_size, feed_forward_size and heads.
-      embeddings: that its pieces start from, shape [vocabulary, hidden_size].
+      options: its layers, and the encoder that it starts from, or else its hidden_size,
+        feed_forward_size and heads.
+      embeddings: what its pieces start from where it is untrained, shape [vocabulary,
+        hidden_size].
 
     Raises:
       RefusedError: a teacher of another kind than can be looked into, or a shape that does not fit.
@@ -63,6 +67,16 @@ def start(teacher: Transformer, options: DistillOptions, embeddings: torch.Tenso
             f"--layers: expected at most the teacher's {given.num_hidden_layers}, found "
             f"{options.layers}"
         )
+    if options.start:
+        network = pretrained_start.student_of(options, given, teacher.backend)
+    else:
+        network = _untrained(teacher, options, embeddings())
+    tier, compute = TierConfig("", max_length=options.max_length), Compute(teacher.device, "fp32")
+    return Transformer(network, teacher.backend, tier, compute)
+
+
+def _untrained(teacher: Transformer, options: DistillOptions, embeddings: torch.Tensor) -> Any:
+    given = teacher.network.config
     config = BertConfig(
         vocab_size=len(embeddings),
         hidden_size=options.hidden_size,
@@ -79,8 +93,7 @@ def start(teacher: Transformer, options: DistillOptions, embeddings: torch.Tenso
     torch.manual_seed(options.seed)
     network = BertForSequenceClassification(config)
     network.base_model.embeddings.word_embeddings.weight.data.copy_(embeddings)
-    tier, compute = TierConfig("", max_length=options.max_length), Compute(teacher.device, "fp32")
-    return Transformer(network, teacher.backend, tier, compute)
+    return network
 
 
 def _heads(teacher: int, options: DistillOptions) -> int:

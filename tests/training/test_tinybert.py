@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from pipelines import classify, distill
 from tango_beam.errors import RefusedError
-from tango_beam.training import imitation, resume, tinybert
+from tango_beam.training import imitation, pretrained_start, resume, tinybert
+from tango_beam.training.distill_options import DistillOptions
 from tango_beam.training.imitation import Imitation, layer_map, relation_heads
 from tango_beam.training.shown_encoder import Shown, ShownEncoder
 from tests import jobs, tiny
+from tests.models import families
 from tests.models.families import PACKED, checkpoint
 from tests.training.taught import teach
 
@@ -219,3 +221,77 @@ def test_an_encoder_is_for_students_that_look_into_one(corpus, tmp_path):
     given[given.index("tinybert")] = "static"
     with pytest.raises(RefusedError, match="--encoder: expected --student tinybert, found static"):
         distill.main(given)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small encoder of four layers."""
+    shape = {"num_hidden_layers": 4, "hidden_size": 16, "intermediate_size": 24}
+    return tiny.transformer(tmp_path_factory.mktemp("small"), **shape)
+
+
+def start_options(corpus, small, **more):
+    given = {"layers": 2, "max_length": 32, "teacher": f"{corpus}/teacher", "start": str(small)}
+    return DistillOptions(train="", output="", student="tinybert", **given | more)
+
+
+def test_a_student_starts_from_evenly_spaced_layers_of_a_small_encoder(corpus, small):
+    teacher = tiny.to_train(corpus / "teacher")
+    student = tinybert.start(teacher, start_options(corpus, small), embeddings=None)
+    theirs = AutoModel.from_pretrained(small)
+    mine = student.network.base_model
+    for own, of in (
+        (mine.embeddings, theirs.embeddings),
+        (mine.encoder.layer[0], theirs.encoder.layer[0]),
+        (mine.encoder.layer[1], theirs.encoder.layer[3]),
+    ):
+        for name, weight in of.state_dict().items():
+            torch.testing.assert_close(own.state_dict()[name], weight)
+    assert student.labels == teacher.labels
+    assert student.network.config.num_hidden_layers == 2
+
+
+def test_embeddings_go_to_the_pieces_of_their_names():
+    """A teacher with other ids, and other names for what stands for no text."""
+    own, (theirs, _) = tiny.fast(tiny.tokenizer()), families.tokenizer("MPNet")
+    weights = torch.arange(2.0 * len(own)).view(-1, 2)
+    rows = pretrained_start.embeddings(weights, own, theirs, "small")
+    ids, known = theirs.get_vocab(), own.get_vocab()
+    pairs = [(piece, piece) for piece in tiny.WORDS]
+    pairs += [("<s>", "[CLS]"), ("</s>", "[SEP]"), ("<pad>", "[PAD]"), ("<unk>", "[UNK]")]
+    for piece, name in pairs:
+        assert rows[ids[piece]].tolist() == weights[known[name]].tolist()
+    assert rows[ids[","]].tolist() == weights.mean(dim=0).tolist()
+
+
+def test_a_student_with_a_start_learns_and_answers(corpus, tmp_path):
+    given = f"--student tinybert --teacher {corpus}/teacher --train {corpus}/train.parquet"
+    start = f"--start {corpus}/encoder --layers 2"
+    more = f"{start} --output {tmp_path}/out --held_out 20 --augmented 100"
+    more += " --max_length 32 --layer_epochs 0"
+    assert distill.main(f"{given} {more} --epochs 12 --learning_rate 3e-3".split()) == 0
+    log = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert log["scores"]["agreement of both, held-out"] >= 0.9
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["hidden_size"]) == (2, 32)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layers", "3"], "--layers: expected at most the 2 of --start"),
+        (["--hidden_size", "16"], "--start: expected no --hidden_size beside it"),
+        (["--max_length", "100"], "--max_length: expected at most the 64 tokens"),
+        (["--start", "{tmp}/other"], "--start .*: expected a BERT, found MPNetModel"),
+        (["--start", "{tmp}/words"], "expected nine tenths of the teacher's .* pieces"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(corpus, tmp_path, options, message):
+    checkpoint(tmp_path / "other", "MPNet")
+    checkpoint(tmp_path / "words", "Bert")
+    small = tiny.transformer(tmp_path / "two", hidden_size=16)
+    given = f"--student tinybert --teacher {corpus}/teacher --train {corpus}/train.parquet"
+    more = f"--start {small} --output {tmp_path}/out --held_out 20 --layers 1"
+    options = [option.format(tmp=tmp_path) for option in options]
+    with pytest.raises(RefusedError, match=message):
+        distill.main([*given.split(), *more.split(), *options])
