@@ -16,8 +16,9 @@ from itertools import product
 import numpy as np
 
 from tango_beam.guarantees import betting, bounds
+from tango_beam.guarantees.chain_search import Search
 from tango_beam.guarantees.chains import Candidate, Chain, Demand, aimed_share, routed
-from tango_beam.guarantees.plans import Plan, Search, plan
+from tango_beam.guarantees.plans import Plan, plan
 from tango_beam.routing import BELOW_ONE
 from tests.guarantees.simulated_tiers import STUDENTS, simulated, taken, teacher
 

@@ -17,6 +17,7 @@ from tests.guarantees import simulated_exits, simulated_kinds, simulation
 # What else is said of a case, by name.
 SHOWN = {
     "reached": "reach the whole second tier",
+    "cost": "of the second tier's cost",
     "escalated": "escalated",
     "least": "the least that would do",
     "walk": "exact walk",

@@ -18,8 +18,9 @@ from tango_beam.calibration.goals import Goals
 from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.config import CascadeConfig
 from tango_beam.guarantees import bounds, plans
+from tango_beam.guarantees.chain_search import Search
 from tango_beam.guarantees.chains import Budget, Candidate, Demand, aimed_share
-from tango_beam.guarantees.plans import Plan, Search
+from tango_beam.guarantees.plans import Plan
 
 logger = logging.getLogger(__name__)
 

@@ -112,6 +112,9 @@ def sign(given: Signing, cascade: CascadeConfig, scored: ScoredSample) -> Outcom
     before = cascade
     if options.temperature == "fit":
         cascade = kinds.fitted(cascade, scored.fit if len(scored.fit) else scored.test)
+    if options.exits:
+        path = exits.path(cascade, scored.fit, real, goals, len(scored.test))
+        scored = replace(scored, path=path)
     each = _guarantees(goals, cascade, scored)
     # With two tiers, a guarantee that holds at a threshold holds at every higher one.
     thresholds, of_label = max(one.thresholds for one in each), each[0].label_threshold
@@ -175,7 +178,7 @@ def _guarantees(goals: Goals, cascade: CascadeConfig, rows: ScoredSample) -> lis
         return [kinds.mean_f1(cascade, rows.fit, rows.test, goals, rows.seed)]
     if goals.accuracy_retained is not None:
         fit, rho = rows.fit.answers(cascade), goals.accuracy_retained
-        return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed)]
+        return [means.accuracy_retained(fit, test, rho, goals.delta, rows.seed, rows.path)]
     if len(cascade.tiers) > 2:
         return kinds.on_a_path(cascade, rows.fit, rows.test, goals, rows.corpus, rows.path)
     labels, columns = kinds.classes(cascade), kinds.columns(cascade, rows.test)

@@ -1,8 +1,8 @@
 """Exits of the last tier in a calibration: each is a tier of its own there.
 
-An exit says something of every row and is more or less sure of it, as a tier does, so the path of
-thresholds that carries three tiers or more carries exits, too. What all are held to is the whole
-network.
+An exit says something of every row and is more or less sure of it, as a tier does, so a path of
+thresholds, which carries three tiers or more, carries exits, too: those few of them that pay. What
+all are held to is the whole network.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ import numpy as np
 import pyarrow as pa
 
 from tango_beam.arrays import Float32
+from tango_beam.calibration.goals import Goals
+from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.config import CascadeConfig, Compute
 from tango_beam.errors import RefusedError
+from tango_beam.guarantees import bounds
+from tango_beam.guarantees.chains import Demand, aimed_share
+from tango_beam.guarantees.exit_paths import path_of_exits
 from tango_beam.models.early_exit import KIND, ExitingTransformer
 from tango_beam.models.logits import in_order
 from tango_beam.models.protocol import Model
 from tango_beam.resolve import load_tiers
+
+# With which the rows that test are to sign for the exits that are chosen: they walk a path, and
+# sign wherever on it they can.
+_PROBABILITY = 0.5
 
 
 def load(cascade: CascadeConfig, compute: Compute) -> tuple[CascadeConfig, list[Model]]:
@@ -51,6 +60,33 @@ def joined(cascade: CascadeConfig, real: int) -> CascadeConfig:
     *before, last = cascade.tiers
     thresholds = tuple(tier.threshold or 0.0 for tier in before[real - 1 :])
     return replace(cascade, tiers=(*before[: real - 1], replace(last, exit_thresholds=thresholds)))
+
+
+def path(
+    cascade: CascadeConfig, fit: TierLogits, real: int, goals: Goals, tested: int
+) -> tuple[tuple[float, ...], ...]:
+    """Thresholds of tiers and exits, from the safest down, to be tested in this order.
+
+    Args:
+      cascade: as `load` gives it, with its temperatures.
+      fit: rows that take no part in the test.
+      real: how many tiers it has that are none of its exits.
+      goals: an agreement, or a share of the accuracy to retain.
+      tested: rows that test.
+    """
+    answers = fit.answers(cascade)
+    value, counted = goals.agreement, None
+    if value is None:
+        assert goals.accuracy_retained is not None and answers.truth is not None
+        value, counted = goals.accuracy_retained, answers.last == answers.truth
+    share = 1.0 if counted is None else float(counted.mean())
+    slack = 1 - value
+    rows = round(share * tested)
+    if rows >= bounds.fewest_rows(value, goals.delta):
+        aim = aimed_share(value, goals.delta, rows, round(share * len(answers)), _PROBABILITY)
+        slack = max(0.0, aim - value)
+    demand = Demand(value, slack, counted)
+    return tuple(path_of_exits(answers, fit.seconds, real, demand))
 
 
 def score(

@@ -138,8 +138,8 @@ class CalibrateOptions(GoalOptions, AskingOptions, CascadeOptions, InputOptions)
         "kind for every tier but the last (default: the cascade's own)", default=None, group="how"
     )
     exits: bool = option(
-        "sign for thresholds of the last tier's exits, too (distill --student exits); what they "
-        "are held to is the whole tier",
+        "open those of the last tier's exits that pay (distill --student exits), two at most, and "
+        "sign for their thresholds, too; what they are held to is the whole tier",
         default=False,
         group="how",
     )

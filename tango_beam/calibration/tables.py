@@ -18,7 +18,7 @@ def tables(outcome: Outcome, output: str) -> Iterator[Table]:
     yield _promise(outcome, output)
     yield _classes(outcome.certificate.by_class)
     if outcome.offers:
-        yield _offers(outcome.offers)
+        yield _offers(outcome.offers, len(outcome.certificate.exit_thresholds))
 
 
 def _promise(outcome: Outcome, output: str) -> Table:
@@ -40,7 +40,7 @@ def _promise(outcome: Outcome, output: str) -> Table:
     speed, corpus = certificate.speed, certificate.corpus
     table.add_row("threshold", f"{thresholds}; {speed.escalated:.1%} of the sample escalated")
     if certificate.exit_thresholds:
-        exits = ", ".join(f"{value:.4g}" for value in certificate.exit_thresholds)
+        exits = _opened(certificate.exit_thresholds) or "all shut"
         through = sum(speed.reached[len(certificate.thresholds) :])
         layers = len(certificate.exit_thresholds) + 1
         rows = f"{through:.2f} of {layers} layers for a row of the sample"
@@ -96,12 +96,20 @@ def _classes(classes: Sequence[ClassAgreement]) -> Table:
     return table
 
 
-def _offers(offers: Sequence[Offer]) -> Table:
+def _opened(thresholds: Sequence[float]) -> str:
+    """The exits that rows may take, each by the layer that it is behind, with its threshold."""
+    open_ = [(layer, value) for layer, value in enumerate(thresholds, start=1) if value < 1]
+    return ", ".join(f"{value:.4g} behind layer {layer}" for layer, value in open_)
+
+
+def _offers(offers: Sequence[Offer], exits: int) -> Table:
     table = Table(title="what these rows could sign for (each as the one goal)", box=None)
     for name in ("agreement", "threshold", "escalated"):
         table.add_column(name, justify="right")
     for offer in offers:
-        thresholds = ", ".join(f"{value:.6g}" for value in offer.thresholds)
-        given = [thresholds, f"{offer.escalated:.1%}"]
+        tiers = len(offer.thresholds) - exits
+        before = [f"{value:.6g}" for value in offer.thresholds[:tiers]]
+        opened = _opened(offer.thresholds[tiers:])
+        given = [", ".join([*before, opened] if opened else before), f"{offer.escalated:.1%}"]
         table.add_row(f"{offer.agreement:.4g}", *(given if offer.met else ["-", "100.0%"]))
     return table

@@ -14,12 +14,12 @@ import numpy as np
 from tango_beam.arrays import Float64
 from tango_beam.guarantees import betting
 from tango_beam.guarantees.certificate import Guarantee
-from tango_beam.guarantees.guarantees import lowest_on_path
+from tango_beam.guarantees.guarantees import Path, lowest_on_path
 from tango_beam.guarantees.tier_answers import TierAnswers
 
 
 def accuracy_retained(
-    fit: TierAnswers, test: TierAnswers, rho: float, delta: float, seed: int
+    fit: TierAnswers, test: TierAnswers, rho: float, delta: float, seed: int, path: Path = ()
 ) -> Guarantee:
     """The lowest thresholds at which the share rho of the last tier's accuracy is kept.
 
@@ -29,6 +29,7 @@ def accuracy_retained(
       rho: share of the last tier's accuracy that the cascade keeps, 0 to 1.
       delta: level.
       seed: of the order of the rows.
+      path: to go along in place of that of `fit`, from the safest thresholds down.
 
     Raises:
       ValueError: no labels.
@@ -36,7 +37,7 @@ def accuracy_retained(
     if test.truth is None:
         raise ValueError("expected labelled rows, found none")
     right = [(answer == test.truth).astype(np.float64) for answer in test.answers]
-    return _kept("accuracy_retained", fit, test, right, rho, delta, seed)
+    return _kept("accuracy_retained", fit, test, right, rho, delta, seed, path)
 
 
 def f1_retained(
@@ -82,6 +83,7 @@ def _kept(
     rho: float,
     delta: float,
     seed: int,
+    path: Path = (),
 ) -> Guarantee:
     """The lowest thresholds that keep the share rho of the mean of the last tier's values."""
     order = np.random.default_rng(seed).permutation(len(test))
@@ -94,7 +96,7 @@ def _kept(
         change = betting.retained(cascaded(point), each[-1], rho)
         return betting.rejects_negative_mean(change[order], delta, rho)
 
-    thresholds = lowest_on_path(fit, passes)
+    thresholds = lowest_on_path(fit, passes, path)
     return Guarantee(
         goal=goal,
         value=rho,

@@ -83,6 +83,9 @@ class ExitingEncoder(PackedEncoder):
         for number, threshold in enumerate(self._thresholds):
             if not len(packed.order):
                 break
+            if threshold >= 1:
+                states = self._shut(self._layers[number], states, packed)
+                continue
             order = packed.order
             states, packed, logits, stays = self._past(number, threshold, states, packed)
             found.append((order[~stays], logits[torch.from_numpy(~stays)], number + 1))
@@ -108,6 +111,12 @@ class ExitingEncoder(PackedEncoder):
         found.append(encoder_layers.answer(self._network, last))
         together = torch.stack([logits.float() for logits in found], dim=1).numpy()
         return together[np.argsort(packed.order)]
+
+    def _shut(self, layer: Layer, states: torch.Tensor, packed: PackedRows) -> torch.Tensor:
+        """States of all tokens after a layer whose exit nobody takes."""
+        projected = layer.project(states, states, self._heads)
+        mixed = self.attended(projected, packed, self._added(packed), packed.sizes)
+        return self.fed(layer, mixed, states)
 
     def _past(
         self, number: int, threshold: float, states: torch.Tensor, packed: PackedRows

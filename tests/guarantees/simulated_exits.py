@@ -2,8 +2,8 @@
 
 A population of 200,000 rows is drawn once: how hard a row is decides how often the first tier, and
 each exit, says something else than the whole second tier, and how sure they are of it. On each
-sample the real selection code picks a point of its path; what the point breaks is counted over the
-population.
+sample the real selection code opens exits and picks a point of their path; what the point breaks is
+counted over the population.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from tango_beam.guarantees import guarantees
+from tango_beam.guarantees.chains import Demand, aimed_share
+from tango_beam.guarantees.exit_paths import path_of_exits
 from tango_beam.guarantees.thresholds import lowest_threshold
 from tango_beam.guarantees.tier_answers import TierAnswers
 
 POPULATION = 200_000
 EXITS = 5
 FIT = 0.2
+# Of a row in the first tier, and in the layers before each exit and behind the last.
+SECONDS = (0.1, *[1.0] * (EXITS + 1))
+_SPENT = np.cumsum(SECONDS) / (EXITS + 1)
 
 
 @dataclass(frozen=True)
@@ -58,23 +63,33 @@ def answered(rng: np.random.Generator, *, skill: float, boast: float = 1.0) -> T
 
 
 def simulate(case: Case, delta: float, times: int, *, plain: bool = False) -> dict[str, float]:
-    """Share of broken promises, and the mean share of rows that reach the whole second tier."""
+    """Share of broken promises, and means of what they take.
+
+    Returns:
+      `broken`; `noise`, three standard deviations of it; `reached`, the mean share of rows that
+      reach the whole second tier; `cost`, that of the second tier alone being 1.
+    """
     rng = np.random.default_rng(1)
-    broken, reached = 0, 0.0
+    broken, reached, cost = 0, 0.0, 0.0
+    fit = round(FIT * case.rows)
+    aim = aimed_share(case.goal, delta, case.rows - fit, fit, 0.5)
+    demand = Demand(case.goal, max(0.0, aim - case.goal))
     for _ in range(times):
         sample = case.population.take(rng.integers(0, POPULATION, case.rows))
-        fit = round(FIT * case.rows)
         parts = sample.take(np.arange(fit)), sample.take(np.arange(fit, case.rows))
-        point = _plain(sample, case.goal) if plain else _signed(*parts, case.goal, delta)
+        point = _plain(sample, case.goal) if plain else _signed(*parts, demand, delta)
         given, tier = case.population.cascaded(point)
         broken += float((given != case.population.last).mean()) > 1 - case.goal
         reached += float((tier > EXITS + 1).mean())
+        cost += float(_SPENT[tier - 1].mean())
     noise = 3 * (delta * (1 - delta) / times) ** 0.5
-    return {"broken": broken / times, "noise": noise, "reached": reached / times}
+    means = {"reached": reached / times, "cost": cost / times}
+    return {"broken": broken / times, "noise": noise, **means}
 
 
-def _signed(fit: TierAnswers, test: TierAnswers, goal: float, delta: float) -> tuple[float, ...]:
-    return guarantees.path_agreement(fit, test, goal, delta).thresholds
+def _signed(fit: TierAnswers, test: TierAnswers, demand: Demand, delta: float) -> tuple[float, ...]:
+    path = path_of_exits(fit, SECONDS, 2, demand)
+    return guarantees.path_agreement(fit, test, demand.value, delta, path=path).thresholds
 
 
 def _plain(sample: TierAnswers, goal: float) -> tuple[float, ...]:

@@ -11,8 +11,9 @@ from scipy import stats
 
 from tango_beam import routing
 from tango_beam.guarantees import bounds
+from tango_beam.guarantees.chain_search import Search
 from tango_beam.guarantees.chains import Budget, Candidate, Demand, aimed_share, routed
-from tango_beam.guarantees.plans import Search, plan
+from tango_beam.guarantees.plans import plan
 from tango_beam.guarantees.threshold_grids import bins_of, quantile_grid, swaps, table
 from tests.guarantees.simulated_tiers import simulated, teacher
 

@@ -124,6 +124,28 @@ def test_each_exit_may_have_a_threshold_of_its_own(folder):
         tiny.load(folder, exit_thresholds=(1.0, 0.0))
 
 
+def test_an_exit_that_is_shut_is_not_asked(folder, monkeypatch):
+    said = by_hand(folder)
+    sure = confidences(said)[:, 1]
+    middle = np.sort(sure)[1:-1]
+    most = float(middle[(at := int(np.diff(middle).argmax())) : at + 2].mean())  # between two rows
+    model = tiny.load(folder, exit_thresholds=(1.0, most, 1.0))
+    tokens = model.tokenize(pa.array(TEXTS))
+    asked, logits = [], Exits.logits
+
+    def counted(self, number, first):
+        asked.append(number)
+        return logits(self, number, first)
+
+    monkeypatch.setattr(Exits, "logits", counted)
+    found, depths = model.encoder.answered(tokens, np.arange(len(TEXTS)), model.tokenizer.pad_id)
+    at = np.where(sure >= most, 1, 3)
+    assert {*depths} == {2, 4}
+    assert depths.tolist() == (at + 1).tolist()
+    np.testing.assert_allclose(found, said[np.arange(len(TEXTS)), at].numpy(), atol=2e-4)
+    assert asked == [1]
+
+
 def test_an_exit_is_part_of_what_a_certificate_is_of(folder):
     tiers = [TierConfig(str(folder), exit_thresholds=at) for at in ((), (0.2,), (0.3,))]
     prints = {CascadeConfig((tier,), ("a", "b")).scoring_fingerprint("fp32") for tier in tiers}

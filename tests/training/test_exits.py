@@ -1,6 +1,7 @@
 """Exits are trained on a second tier's own states, and leave its answers as they are."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -145,8 +146,9 @@ def signed(cascade, output, *more):
     return json.loads((output / "cascade.json").read_text())
 
 
-def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path):
+def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path, capsys):
     stored = signed(cascade, tmp_path / "mine", "--exits")
+    assert re.search(r"^exits .* behind layer [12]", capsys.readouterr().out, re.M)
     thresholds = stored["tiers"][1]["exit_thresholds"]
     assert len(thresholds) == 2
     assert min(thresholds) < 1
@@ -162,6 +164,20 @@ def test_exits_are_signed_for_and_what_was_signed_covers_a_run(cascade, tmp_path
     assert classify.main([*plain, "--output", str(tmp_path / "whole"), "--precision", "fp32"]) == 0
     whole = {row["text"]: row["prediction"] for row in jobs.read_output(tmp_path / "whole")[0]}
     assert np.mean([row["prediction"] == whole[row["text"]] for row in rows]) >= 0.9
+
+
+def test_exits_are_signed_for_a_share_of_the_accuracy(cascade, tmp_path):
+    texts = pq.read_table(cascade / "corpus.parquet")["text"].to_pylist()
+    labels = ["good" if "good" in text else "other" for text in texts]
+    labelled = tmp_path / "labelled.parquet"
+    pq.write_table(pa.table({"text": texts, "label": labels}), labelled)
+    given = f"--input {labelled} --label_column label --accuracy_retained 0.9 --sample_rows 2000"
+    more = f"--cascade {cascade} --exits --precision fp32 --output {tmp_path}/mine"
+    assert calibrate.main([*given.split(), *more.split()]) == 0
+    stored = json.loads((tmp_path / "mine" / "cascade.json").read_text())
+    assert min(stored["tiers"][1]["exit_thresholds"]) < 1
+    (one,) = stored["certificate"]["signed"]
+    assert (one["goal"], one["met"]) == ("accuracy_retained", True)
 
 
 def test_an_audit_asks_the_whole_tier(cascade, tmp_path):
