@@ -54,12 +54,12 @@ def arguments(description: str, tasks: Collection[str]) -> argparse.ArgumentPars
     parser.add_argument("--data", required=True, help="labelled rows, a folder a task")
     parser.add_argument("--work", required=True, help="for tiers and reports, a folder a task")
     parser.add_argument("--encoder", required=True, help="base size: second tiers are made of it")
+    parser.add_argument("--small", required=True, help="small: some first tiers are made of it")
     return parser
 
 
 def main() -> None:
     parser = arguments("One of the paper's tasks, trained and evaluated.", TASKS)
-    parser.add_argument("--small", required=True, help="of which squad's first tier is made")
     ours = parser.parse_args()
     task = TASKS[ours.task]
     places = Places(ours.data, str(Path(ours.work, task.name)), ours.encoder, ours.small)
