@@ -41,13 +41,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--bound", choices=("exact", "plain"), default="exact")
+    parser.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.05])
     parser.add_argument("--only", default="", help="shapes whose name holds this")
     ours = parser.parse_args()
     failed = False
     for name, simulate in cases(ours):
         if ours.only not in name:
             continue
-        for delta in (0.1, 0.05):
+        for delta in ours.delta:
             seen = simulate(delta=delta)
             fine = seen["broken"] <= delta + seen["noise"]
             failed |= not fine

@@ -13,7 +13,13 @@ import pyarrow as pa
 
 from tango_beam.calibration import attempts, exits, filtering, kinds, score_sample
 from tango_beam.calibration.certify import Outcome, ScoredSample, Signing, sign
-from tango_beam.calibration.goals import BUDGET_FIRST_TIER_ROWS, FIT_PART, PART_OF_CORPUS, Goals
+from tango_beam.calibration.goals import (
+    BUDGET_FIRST_TIER_ROWS,
+    EXITS_FIT_PART,
+    FIT_PART,
+    PART_OF_CORPUS,
+    Goals,
+)
 from tango_beam.calibration.options import CalibrateOptions
 from tango_beam.calibration.score_sample import TierLogits
 from tango_beam.cascade_directory import fetched
@@ -107,6 +113,8 @@ def _fit_part(options: CalibrateOptions, cascade: CascadeConfig) -> float:
 
     What cannot change the order of confidences costs no rows.
     """
+    if options.exits:
+        return EXITS_FIT_PART
     reorders = options.temperature == "fit" and kinds.reorders(cascade)
     goals = options.goals
     means = (goals.accuracy_retained, goals.f1_agreement, goals.f1_retained)

@@ -12,6 +12,8 @@ BUDGET_ROWS = 2_000
 BUDGET_FIRST_TIER_ROWS = 20_000
 PART_OF_CORPUS = 0.1
 FIT_PART = 0.2
+# Which exits to open is much to choose: half as many rows often choose badly.
+EXITS_FIT_PART = 0.4
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tango_beam.calibration.goals import EXITS_FIT_PART
 from tango_beam.guarantees import guarantees
 from tango_beam.guarantees.chains import Demand, aimed_share
 from tango_beam.guarantees.exit_paths import path_of_exits
@@ -18,7 +19,6 @@ from tango_beam.guarantees.tier_answers import TierAnswers
 
 POPULATION = 200_000
 EXITS = 5
-FIT = 0.2
 # Of a row in the first tier, and in the layers before each exit and behind the last.
 SECONDS = (0.1, *[1.0] * (EXITS + 1))
 _SPENT = np.cumsum(SECONDS) / (EXITS + 1)
@@ -71,7 +71,7 @@ def simulate(case: Case, delta: float, times: int, *, plain: bool = False) -> di
     """
     rng = np.random.default_rng(1)
     broken, reached, cost = 0, 0.0, 0.0
-    fit = round(FIT * case.rows)
+    fit = round(EXITS_FIT_PART * case.rows)
     aim = aimed_share(case.goal, delta, case.rows - fit, fit, 0.5)
     demand = Demand(case.goal, max(0.0, aim - case.goal))
     for _ in range(times):
