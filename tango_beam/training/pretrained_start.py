@@ -51,21 +51,9 @@ def student_of(options: DistillOptions, teacher: Any, tokenizer: Any) -> Any:
             source, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
         pieces = read_tokenizer(source)
-    if not isinstance(small, BertModel):
-        raise RefusedError(f"--start {source}: expected a BERT, found {type(small).__name__}")
-    known = small.config
-    if options.layers > known.num_hidden_layers:
-        raise RefusedError(
-            f"--layers: expected at most the {known.num_hidden_layers} of --start {source}, found "
-            f"{options.layers}"
-        )
-    if options.max_length > known.max_position_embeddings:
-        raise RefusedError(
-            f"--max_length: expected at most the {known.max_position_embeddings} tokens that "
-            f"--start {source} reads, found {options.max_length}"
-        )
+    _refuse_encoder(small, options)
     layers.keep_layers(small, options.layers)
-    config = copy.deepcopy(known)
+    config = copy.deepcopy(small.config)
     config.update(
         {
             "num_labels": teacher.num_labels,
@@ -84,6 +72,23 @@ def student_of(options: DistillOptions, teacher: Any, tokenizer: Any) -> Any:
     with torch.no_grad():
         network.get_input_embeddings().weight.copy_(rows)
     return network
+
+
+def _refuse_encoder(small: Any, options: DistillOptions) -> None:
+    """Raises RefusedError for no BERT, or one of too few layers or positions."""
+    source, known = options.start, small.config
+    if not isinstance(small, BertModel):
+        raise RefusedError(f"--start {source}: expected a BERT, found {type(small).__name__}")
+    if options.layers > known.num_hidden_layers:
+        raise RefusedError(
+            f"--layers: expected at most the {known.num_hidden_layers} of --start {source}, found "
+            f"{options.layers}"
+        )
+    if options.max_length > known.max_position_embeddings:
+        raise RefusedError(
+            f"--max_length: expected at most the {known.max_position_embeddings} tokens that "
+            f"--start {source} reads, found {options.max_length}"
+        )
 
 
 def embeddings(weights: torch.Tensor, own: Any, tokenizer: Any, source: str) -> torch.Tensor:
