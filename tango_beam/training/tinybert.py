@@ -76,6 +76,7 @@ def start(
 
 
 def _untrained(teacher: Transformer, options: DistillOptions, embeddings: torch.Tensor) -> Any:
+    """A BERT of the options' shape, whose layers have learnt nothing yet."""
     given = teacher.network.config
     config = BertConfig(
         vocab_size=len(embeddings),

@@ -216,10 +216,11 @@ def test_what_cannot_be_learnt_from_is_refused(corpus, tmp_path, options, messag
         distill.main([*arguments(corpus, tmp_path / "out"), *options])
 
 
-def test_an_encoder_is_for_students_that_look_into_one(corpus, tmp_path):
-    given = arguments(corpus, tmp_path / "out", "--encoder", "a")
+@pytest.mark.parametrize("option", ["--encoder", "--start"])
+def test_an_encoder_is_for_students_that_look_into_one(corpus, tmp_path, option):
+    given = arguments(corpus, tmp_path / "out", option, "a")
     given[given.index("tinybert")] = "static"
-    with pytest.raises(RefusedError, match="--encoder: expected --student tinybert, found static"):
+    with pytest.raises(RefusedError, match=f"{option}: expected --student tinybert, found static"):
         distill.main(given)
 
 
