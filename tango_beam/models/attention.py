@@ -11,7 +11,7 @@ padded to a multiple of 16.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.nn import functional
@@ -46,11 +46,10 @@ def attention(
         pieces = (whole.split(together, dim=1) for whole in (query, key, value))
         found = [_biased(*piece) for piece in zip(*pieces, bias.split(together), strict=True)]
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
-    query, key, value = (whole.flatten(0, 1) for whole in (query, key, value))
-    values = with_padding(value)
-    mixed = values.new_empty(len(query), queries + padding(query), values.shape[2])
-    for part, weights in weights_in_parts(query, key, heads, bias):
-        torch.bmm(weights, values[part], out=mixed[part])
+    query, key, value = (with_padding(whole.flatten(0, 1)) for whole in (query, key, value))
+    mixed = torch.empty_like(query)
+    for part, weights in weights_in_parts(query, key, heads, keys, bias):
+        torch.bmm(weights, value[part], out=mixed[part])
     return mixed.unflatten(0, (rows, heads))[:, :, :queries]
 
 
@@ -71,29 +70,46 @@ def with_padding(part: torch.Tensor, above: int = _SHORT) -> torch.Tensor:
     return functional.pad(part, (0, 0, 0, padded)) if padded else part
 
 
+def laid_out(parts: Sequence[torch.Tensor], above: int = _SHORT) -> torch.Tensor:
+    """Texts of one length, heads side by side, with zeros behind their tokens (see `padding`).
+
+    Args:
+      parts: queries, keys and values, shape [rows, tokens, heads, width].
+      above: as for `padding`.
+
+    Returns:
+      Shape [parts, rows x heads, tokens, width], padding counted.
+    """
+    rows, tokens, heads, width = parts[0].shape
+    padded = tokens + padding(parts[0].transpose(1, 2), above)
+    whole = parts[0].new_empty(len(parts), rows, heads, padded, width)
+    whole[:, :, :, tokens:] = 0
+    for place, part in zip(whole, parts, strict=True):
+        place[:, :, :tokens] = part.transpose(1, 2)
+    return whole.flatten(1, 2)
+
+
 def weights_in_parts(
     query: torch.Tensor,
     key: torch.Tensor,
     heads: int,
+    keys: int,
     bias: torch.Tensor | None = None,
-    *,
-    above: int = _SHORT,
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """What each query gives to each key, in all one, of a few heads at a time: a cache holds them.
 
     Args:
-      query: shape [rows x heads, queries, width].
-      key: shape [rows x heads, keys, width].
+      query: shape [rows x heads, queries, width], padding counted.
+      key: shape [rows x heads, keys, width], padding counted.
       heads: of a row.
-      bias: added to the scores, shape [heads, queries, keys].
-      above: as for `padding`.
+      keys: how many are no padding.
+      bias: added to the scores, shape [heads, queries, keys], padding not counted.
 
     Yields:
       Which of all rows' heads, and their weights, shape [heads, queries, keys], padding counted:
       what it gives means nothing, and it is given nothing.
     """
-    queries, keys, scale = query.shape[1], key.shape[1], query.shape[2] ** -0.5
-    query, key = with_padding(query, above), with_padding(key, above).transpose(1, 2)
+    key, scale = key.transpose(1, 2), query.shape[2] ** -0.5
     together = max(1, _most_scores(query) // (query.shape[1] * key.shape[2]))
     for part in _parts(len(query), heads, together, of_one=bias is not None):
         # The product scales its own sums, before it rounds them.
@@ -101,7 +117,7 @@ def weights_in_parts(
         scores = torch.baddbmm(unread, query[part], key[part], beta=0, alpha=scale)
         if bias is not None:
             first = part.start % heads
-            scores[:, :queries, :keys] += bias[first : first + len(scores)]
+            scores[:, : bias.shape[1], :keys] += bias[first : first + len(scores)]
         if scores.shape[2] > keys:
             scores[:, :, keys:] = -torch.inf
         yield part, scores.softmax(dim=-1)

@@ -20,16 +20,16 @@ import torch
 from tango_beam.arrays import Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.models import encoder_layers, kept_tokens, span_transformer, transformer
-from tango_beam.models.attention import weights_in_parts, with_padding
+from tango_beam.models.attention import laid_out, weights_in_parts
 from tango_beam.models.kept_tokens import ShorterOperations
 from tango_beam.models.packed import Layer, PackedEncoder, PackedTransformer, fits
-from tango_beam.models.packed_rows import PackedRows
+from tango_beam.models.packed_rows import PackedRows, filled_up
 from tango_beam.models.span_transformer import PackedSpanTransformer, SpanTransformer
 from tango_beam.models.tokens import Tokens
 from tango_beam.models.transformer import Transformer
 
-# States behind a layer are filled up to a multiple of so many.
-_MULTIPLE = 64
+# States behind a layer are filled up to a multiple of so many, and fed on so many at a time.
+MULTIPLE, _FED = 64, 256
 
 
 def refuse_relative_positions(network: Any) -> None:
@@ -109,84 +109,91 @@ class ShorteningEncoder(PackedEncoder):
         self, layer: Layer, states: torch.Tensor, packed: PackedRows, lengths: list[int]
     ) -> Shorter:
         """Takes rows through a layer behind whose attention they have these lengths."""
-        triples = layer.project(states, states, self._heads)
-        mixed, places, at = [], [], 0
-        for count, size, length in zip(packed.counts, packed.sizes, lengths, strict=True):
-            group = [part[at : at + size].unflatten(0, (count, -1)) for part in triples]
-            found, kept = most_attended(*group, length=length)
-            mixed.append(found)
-            places.append((kept + torch.arange(at, at + size, size // count)[:, None]).flatten())
-            at += size
-        left = torch.cat(places)
-        asking = states[filled_up(left)]
-        mixed.append(asking[len(left) :])
+        projected = layer.project(states, states, self._heads)
+        mixed = states.new_empty(sum(packed.sizes), states.shape[1])
+        worth = torch.empty(sum(packed.counts), max(packed.lengths))
+        row = at = 0
+        for count, length, size in zip(packed.counts, packed.lengths, packed.sizes, strict=True):
+            group = [part[at : at + size].unflatten(0, (count, -1)) for part in projected]
+            texts, tokens = slice(row, row + count), slice(at, at + size)
+            worth[texts, :length] = attended(group, mixed[tokens])
+            row, at = row + count, at + size
+        left = most_received(worth, packed, lengths)
+        filled = filled_up(left, MULTIPLE)
         shorter = PackedRows(packed.order, lengths, packed.counts, {})
-        return Shorter(self.fed(layer, torch.cat(mixed), asking), shorter, left)
+        return Shorter(self._fed_in_parts(layer, mixed[filled], states[filled]), shorter, left)
+
+    def _fed_in_parts(
+        self, layer: Layer, mixed: torch.Tensor, asking: torch.Tensor
+    ) -> torch.Tensor:
+        """The rest of a layer, in parts of few sizes, each of which is a shape of its own."""
+        pieces = zip(mixed.split(_FED), asking.split(_FED), strict=True)
+        return torch.cat([self.fed(layer, *piece) for piece in pieces])
 
 
-def most_attended(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, length: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of texts of one length, for the tokens that it goes to most.
+def attended(projected: Sequence[torch.Tensor], gathered: torch.Tensor) -> torch.Tensor:
+    """Attention of texts of one length.
 
     Args:
-      query: shape [rows, tokens, heads, width of a head].
-      key: like `query`.
-      value: like `query`.
-      length: tokens that stay of a text.
+      projected: queries, keys and values, shape [rows, tokens, heads, width of a head].
+      gathered: to be filled with what the tokens gather, shape [rows x tokens, hidden size].
 
     Returns:
-      What those gathered, shape [rows x length, hidden size], and which they are, ascending, shape
-      [rows, length].
+      What attention each token receives from its text, in all heads, float32, shape [rows, tokens].
     """
-    rows, tokens, heads, width = query.shape
-    query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
+    rows, tokens, heads, width = projected[0].shape
     # Padded however short it is: of the lengths behind a layer, hardly two are one.
-    values = with_padding(value, above=0)
-    padded = values.shape[1]
-    asking = (torch.arange(padded) < tokens).to(query.dtype)
-    mixed, of_heads = torch.empty_like(values), query.new_empty(rows * heads, tokens)
-    for part, weights in weights_in_parts(query, key, heads, above=0):
-        of_heads[part] = received(weights, asking)[:, :tokens]
-        torch.bmm(weights, values[part], out=mixed[part])
-    kept = most_received(of_heads, rows, length)
-    asked = mixed.unflatten(0, (rows, heads)).transpose(1, 2).reshape(rows * padded, heads * width)
-    return asked[(kept + torch.arange(0, rows * padded, padded)[:, None]).flatten()], kept
+    query, key, value = laid_out(projected, above=0)
+    mixed, of_heads = torch.empty_like(value), value.new_empty(rows * heads, tokens)
+    for part, weights in weights_in_parts(query, key, heads, tokens):
+        of_heads[part] = received(weights, tokens)
+        torch.bmm(weights, value[part], out=mixed[part])
+    found = mixed.unflatten(0, (rows, heads))[:, :, :tokens].transpose(1, 2)
+    gathered.view(rows, tokens, heads, width).copy_(found)
+    return of_all_heads(of_heads, rows)
 
 
-def filled_up(places: torch.Tensor) -> torch.Tensor:
-    """Places with some more behind them that belong to no text.
-
-    Products of many numbers of tokens then share oneDNN's kernels, which it makes for each shape.
-    """
-    return torch.cat([places, places.new_zeros(-len(places) % _MULTIPLE)])
-
-
-def received(weights: torch.Tensor, asking: torch.Tensor) -> torch.Tensor:
-    """What each token receives from those that ask.
+def received(weights: torch.Tensor, tokens: int) -> torch.Tensor:
+    """What attention each token receives in each head.
 
     Args:
-      weights: of attention, shape [rows x heads, queries, tokens].
-      asking: 1 of a query that counts, else 0; shape [queries].
+      weights: of attention, shape [rows x heads, queries, keys], padding behind the tokens of both.
+      tokens: of a text.
 
     Returns:
       Of the same type, shape [rows x heads, tokens].
     """
-    # As a product: a sum of bf16 would be one of a copy in float32.
-    return torch.bmm(asking.repeat(len(weights), 1, 1), weights)[:, 0]
+    return weights[:, :tokens, :tokens].sum(dim=1)
 
 
-def most_received(of_heads: torch.Tensor, rows: int, length: int) -> torch.Tensor:
-    """The tokens that receive most attention, and the first one: ascending, [rows, length].
+def of_all_heads(of_heads: torch.Tensor, rows: int) -> torch.Tensor:
+    """Sums up `received` of some rows, float32, shape [rows, tokens]."""
+    return of_heads.unflatten(0, (rows, -1)).sum(dim=1, dtype=torch.float32)
+
+
+def most_received(worth: torch.Tensor, packed: PackedRows, lengths: Sequence[int]) -> torch.Tensor:
+    """Places of the tokens that receive most attention in their texts, and of first ones.
 
     Args:
-      of_heads: `received`, shape [rows x heads, tokens].
-      rows: texts, all of one length.
-      length: how many tokens of each.
+      worth: attention that they receive, float32, shape [rows, tokens of the longest], rows as they
+        are packed; what stands behind a text's tokens counts for nothing. Overwritten.
+      packed: where the texts lie.
+      lengths: tokens that stay of each text of a group.
+
+    Returns:
+      Ascending, int64, shape [tokens that stay].
     """
-    of_all = of_heads.unflatten(0, (rows, -1)).sum(dim=1, dtype=torch.float32)
-    of_all[:, 0] = torch.inf
-    return of_all.topk(length).indices.sort(dim=1).values
+    counts = torch.tensor(packed.counts, device=worth.device)
+    before, after = (
+        torch.tensor(each, device=worth.device).repeat_interleave(counts)[:, None]
+        for each in (packed.lengths, lengths)
+    )
+    at = torch.arange(worth.shape[1], device=worth.device)
+    inside = at < before
+    worth.masked_fill_(~inside, -torch.inf)[:, 0] = torch.inf
+    order = worth.argsort(dim=1, descending=True, stable=True)
+    stays = torch.zeros_like(inside).scatter_(1, order, at < after)
+    return stays[inside].nonzero()[:, 0]
 
 
 class _Shortening:

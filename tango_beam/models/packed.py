@@ -17,10 +17,13 @@ from tango_beam.arrays import Float32, Int64
 from tango_beam.config import TierConfig
 from tango_beam.models import encoder_layers, thread_pool
 from tango_beam.models.attention import attention, biases
-from tango_beam.models.packed_rows import PackedRows, RowPacker
+from tango_beam.models.packed_rows import PackedRows, RowPacker, filled_up
 from tango_beam.models.products import ACTIVATIONS, Product, has_int8
 from tango_beam.models.protocol import Classifier
 from tango_beam.models.tokens import TextTokenizer, Tokens
+
+# Among so many tokens, first ones are filled up to a multiple of so many.
+_MANY, _ROWS = 1024, 16
 
 
 def fits(network: Any, *, int8: bool = False) -> bool:
@@ -157,10 +160,14 @@ class PackedEncoder:
         added: Sequence[torch.Tensor | None],
     ) -> torch.Tensor:
         """States after a layer: of all tokens, or of the texts' first tokens after the last one."""
-        asking = states if layer.asks is None else states[packed.first]
+        if layer.asks is None:
+            asking, asked = states, packed.sizes
+        else:
+            multiple = _ROWS if len(states) >= _MANY else 1
+            asking, asked = states[filled_up(packed.first, multiple)], packed.counts
         projected = layer.project(states, asking, self._heads)
-        asked = packed.counts if layer.asks else packed.sizes
-        return self.fed(layer, self.attended(projected, packed, added, asked), asking)
+        found = self.fed(layer, self.attended(projected, packed, added, asked), asking)
+        return found if layer.asks is None else found[: len(packed.first)]
 
     def attended(
         self,
@@ -171,6 +178,8 @@ class PackedEncoder:
         skipped: int = 0,
     ) -> torch.Tensor:
         """What asking tokens gather from their texts, shape [asking tokens, hidden size].
+
+        Asking tokens of no text, behind all others, gather nothing.
 
         Args:
           projected: queries, keys and values, shape [tokens, heads, width of a head].
@@ -193,6 +202,7 @@ class PackedEncoder:
             seen = bias if bias is None else bias[:, skipped : skipped + query.shape[2]]
             mixed = attention(query, key, value, seen).transpose(1, 2)
             found[places].view(mixed.shape).copy_(mixed)
+        found[at:] = 0
         return found
 
     def fed(self, layer: Layer, attended: torch.Tensor, asking: torch.Tensor) -> torch.Tensor:

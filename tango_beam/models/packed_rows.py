@@ -65,6 +65,14 @@ class PackedRows:
         return kept, torch.from_numpy(places)
 
 
+def filled_up(places: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Places with some more behind them that belong to no text, up to a multiple of so many.
+
+    Products of many numbers of tokens then share oneDNN's kernels, which it makes for each shape.
+    """
+    return torch.cat([places, places.new_zeros(-len(places) % multiple)])
+
+
 class RowPacker:
     """Packs rows as a network of transformers would number their tokens.
 

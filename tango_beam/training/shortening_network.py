@@ -11,9 +11,14 @@ import torch
 from tango_beam.arrays import Int64
 from tango_beam.models import encoder_layers, kept_tokens
 from tango_beam.models.attention import with_padding
-from tango_beam.models.dynamic_length import filled_up, most_received, received
+from tango_beam.models.dynamic_length import (
+    MULTIPLE,
+    most_received,
+    of_all_heads,
+    received,
+)
 from tango_beam.models.encoder_layers import Parts
-from tango_beam.models.packed_rows import PackedRows
+from tango_beam.models.packed_rows import PackedRows, filled_up
 from tango_beam.models.tokens import Tokens
 from tango_beam.training.packed_network import PackedNetwork, Passed, scaled_products
 
@@ -75,23 +80,18 @@ class ShorteningNetwork(PackedNetwork):
         packed = around.packed
         linear = [layer.query, layer.key, layer.value]
         triples = self._apart(states, linear, packed.sizes, packed.counts)
-        mixed, places, at = [], [], 0
-        for triple, count, size, length in zip(
-            triples, packed.counts, packed.sizes, lengths, strict=True
-        ):
-            tokens = size // count
+        mixed, row = list[torch.Tensor](), 0
+        worth = torch.empty(
+            sum(packed.counts), max(packed.lengths), dtype=torch.float32, device=states.device
+        )
+        for triple, count, tokens in zip(triples, packed.counts, packed.lengths, strict=True):
             query, key, value = (with_padding(part, above=0) for part in triple)
             weights = scaled_products(query, key, tokens).softmax(-1)
-            of_heads = received(weights.detach()[:, :tokens], weights.new_ones(tokens))
-            kept = most_received(of_heads[:, :tokens], count, length)
-            found = torch.bmm(weights, value).unflatten(0, (count, -1)).transpose(1, 2)
-            starts = torch.arange(0, found.shape[:2].numel(), found.shape[1], device=kept.device)
-            chosen = kept + starts[:, None]
-            mixed.append(found.flatten(0, 1).flatten(1)[chosen.flatten()])
-            starts = torch.arange(at, at + size, tokens, device=kept.device)
-            places.append((kept + starts[:, None]).flatten())
-            at += size
-        left = torch.cat(places)
-        filled = filled_up(left)
-        mixed.append(states.new_zeros(len(filled) - len(left), states.shape[1]))
-        return self._fed(layer, torch.cat(mixed), states[filled], around), left
+            of_heads = received(weights.detach(), tokens)
+            worth[row : row + count, :tokens] = of_all_heads(of_heads, count)
+            found = torch.bmm(weights, value).unflatten(0, (count, -1))[:, :, :tokens]
+            mixed.append(found.transpose(1, 2).flatten(2).flatten(0, 1))
+            row += count
+        left = most_received(worth, packed, lengths)
+        filled = filled_up(left, MULTIPLE)
+        return self._fed(layer, torch.cat(mixed)[filled], states[filled], around), left

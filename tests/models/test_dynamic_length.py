@@ -8,9 +8,9 @@ import torch
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import encoder_layers, flops, kept_tokens, span_transformer
-from tango_beam.models.dynamic_length import most_attended
+from tango_beam.models.dynamic_length import attended, most_received
 from tango_beam.models.kept_tokens import ShorterOperations
-from tango_beam.models.packed_rows import RowPacker
+from tango_beam.models.packed_rows import PackedRows, RowPacker
 from tests import tiny
 from tests.models import families
 
@@ -94,23 +94,33 @@ def test_the_tokens_that_receive_least_attention_are_dropped(tmp_path, family, k
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (5, 7), (70, 40), (3, 130), (1, 500)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_goes_to_the_tokens_that_stay(dtype, rows, tokens):
+def test_attention_is_counted_where_it_goes(dtype, rows, tokens):
     torch.manual_seed(0)
     parts = torch.randn(3, rows, tokens, 4, 16).to(dtype)
-    length = -(-tokens // 3)
-    mixed, kept = most_attended(*parts, length=length)
+    mixed = torch.full((rows * tokens, 64), torch.nan, dtype=dtype)
+    worth = attended([*parts], mixed)
     query, key, value = parts.double().transpose(2, 3)
     weights = (query @ key.mT / 4).softmax(dim=-1)
     received = weights.sum(dim=(1, 2))
-    received[:, 0] = torch.inf
-    # The least that is kept, in the numbers' own precision.
-    least = received.topk(length).values[:, -1:] * (1 - 4 * torch.finfo(dtype).eps)
-    assert (received.gather(1, kept) >= least).all() and (kept[:, 0] == 0).all()
-    assert torch.equal(kept, kept.unique_consecutive(dim=1).sort(dim=1).values)
+    assert (worth / received - 1).abs().max() < 4 * torch.finfo(dtype).eps
     expected = (weights @ value).transpose(1, 2).flatten(2)
-    expected = expected.gather(1, kept[:, :, None].expand(-1, -1, expected.shape[2]))
-    error = (mixed.view(rows, length, -1).double() - expected).abs().max()
+    error = (mixed.view(rows, tokens, -1).double() - expected).abs().max()
     assert error < (1e-5 if dtype == torch.float32 else 0.03)
+
+
+def test_the_tokens_that_receive_most_stay_with_the_first_ones():
+    lengths, counts, stay = [1, 4, 9], [2, 3, 1], [1, 2, 4]
+    packed = PackedRows(np.arange(6), lengths, counts, {})
+    torch.manual_seed(0)
+    worth = torch.rand(6, 9)
+    worth[2, :4] = 0.5  # of tokens that are worth the same, the first ones
+    expected, start = [], 0
+    texts = zip(np.repeat(lengths, counts), np.repeat(stay, counts), worth.clone(), strict=True)
+    for tokens, kept, of_text in texts:
+        most = sorted(range(1, tokens), key=lambda place: -of_text[place])[: kept - 1]
+        expected += [start, *sorted(start + place for place in most)]
+        start += tokens
+    assert most_received(worth, packed, stay).tolist() == expected
 
 
 def test_dropped_tokens_answer_with_the_state_that_they_had(tmp_path, family):
