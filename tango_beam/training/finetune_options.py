@@ -64,7 +64,9 @@ class FinetuneOptions(TrainingOptions):
         0.0,
         metavar="0..1",
     )
-    length_settings: int = training("--length_drop: settings that are drawn and scored", 200)
+    length_settings: int = training(
+        "--length_drop: settings that are tried: half drawn, half bred of the best", 200
+    )
     weight_decay: float = 0.01
     warm_up: float = 0.06
     layers: int | None = option(

@@ -2,15 +2,16 @@
 
 Kim and Cho (2021), Guskin et al. (2021). Every step takes the network at full length, at the
 shortest, and at lengths drawn between (the sandwich rule); what it says at full length is what the
-shorter ones learn. Afterwards settings are drawn and scored, and those that are worth having are
-written beside the weights: nothing cheaper is as near to the full length.
+shorter ones learn. Afterwards settings are tried, half of them drawn, half of them bred of the best
+so far, and those that are worth having are written beside the weights: nothing cheaper is as near
+to the full length.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # Lengths between the full and the shortest one that a step takes, as Kim and Cho do.
 _BETWEEN = 2
+# Of the settings that are tried, so many are drawn; of a bred one's layers, so many are drawn anew.
+_DRAWN, _CHANGED = 0.5, 0.3
 # Tokens of held-out rows that all settings are tried on; the best are scored on all rows.
 _TRIED_TOKENS = 100_000
 _LOG_EVERY_SECONDS = 20.0
@@ -51,6 +54,29 @@ def shortest(layers: int, drop: float) -> tuple[float, ...]:
 def drawn(layers: int, drop: float) -> tuple[float, ...]:
     """Shares that are kept where each of some layers drops 0 to `drop` of what there is."""
     return tuple(torch.cumprod(1 - drop * torch.rand(layers, dtype=torch.float64), 0).tolist())
+
+
+def bred(parents: Sequence[Point], drop: float) -> tuple[float, ...]:
+    """Shares of which each layer drops as in one of two parents, or as in none.
+
+    Crossing and mutation, as in the search of Kim and Cho (2021, section 3.3).
+
+    Args:
+      parents: settings, of which two are drawn.
+      drop: the largest share of tokens that a layer drops.
+    """
+    pair = torch.randint(len(parents), (2,)).tolist()
+    one, other = (_dropping(parents[place].kept_tokens) for place in pair)
+    ratios = torch.where(torch.rand(len(one)) < 0.5, one, other)
+    anew = 1 - drop * torch.rand(len(one), dtype=torch.float64)
+    ratios = torch.where(torch.rand(len(one)) < _CHANGED, anew, ratios).clamp(1 - drop, 1)
+    return tuple(torch.cumprod(ratios, 0).tolist())
+
+
+def _dropping(kept: Sequence[float]) -> torch.Tensor:
+    """What each layer keeps of the tokens that the one before it kept."""
+    shares = torch.tensor(kept, dtype=torch.float64)
+    return shares / torch.cat([shares.new_ones(1), shares[:-1]])
 
 
 def sandwich(
@@ -129,12 +155,12 @@ def write_settings(model: Transformer, held: Held, options: FinetuneOptions) -> 
 
 
 def settings(model: Transformer, held: Held, options: FinetuneOptions) -> list[Point]:
-    """Draws settings, and keeps those to which nothing cheaper is as near; full length first.
+    """Tries settings, and keeps those to which nothing cheaper is as near; full length first.
 
     Args:
       model: trained with LengthDrop.
       held: rows that it was not trained on.
-      options: how many settings are drawn, the largest share that a layer drops, the seed.
+      options: how many settings are tried, the largest share that a layer drops, the seed.
     """
     torch.manual_seed(options.seed)
     layers = int(model.network.config.num_hidden_layers) - 1
@@ -146,7 +172,11 @@ def settings(model: Transformer, held: Held, options: FinetuneOptions) -> list[P
     some = held.tokens.take(rows)
     whole, tried, logged = logits_of_tokens(answering, some), list[Point](), time.monotonic()
     for number in range(options.length_settings):
-        kept = drawn(layers, drop) if number else shortest(layers, drop)
+        kept = shortest(layers, drop)
+        if number >= _DRAWN * options.length_settings:
+            kept = bred([Point(full, 1.0, 0.0, {}), *kept_tokens.front(tried)], drop)
+        elif number:
+            kept = drawn(layers, drop)
         shorter = answering.at(kept)
         away = held.distance(logits_of_tokens(shorter, some), whole, rows)
         tried.append(Point(kept, _cost(shorter, answering, held.tokens), away, {}))

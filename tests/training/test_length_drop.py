@@ -13,6 +13,7 @@ from tango_beam.cascade_directory import load_cascade, save_cascade
 from tango_beam.config import CascadeConfig, Compute, TierConfig
 from tango_beam.errors import RefusedError
 from tango_beam.models import kept_tokens, span_transformer
+from tango_beam.models.kept_tokens import Point
 from tango_beam.training import length_drop, networks
 from tests import jobs, tiny
 from tests.models.families import checkpoint
@@ -148,6 +149,17 @@ def test_the_sandwich_goes_by_the_full_length_and_learns_it(tmp_path):
     for _ in range(50):
         first, second = length_drop.drawn(2, 0.5)
         assert 0.5 <= first <= 1 and 0.5 * first <= second <= first
+
+
+def test_a_bred_setting_is_of_its_parents_where_it_is_not_drawn_anew():
+    torch.manual_seed(0)
+    parents = [Point(kept, 1.0, 0.0, {}) for kept in ((1.0, 1.0, 1.0), (0.5, 0.3, 0.15))]
+    ratios = np.array([length_drop.bred(parents, 0.5) for _ in range(400)])
+    ratios = ratios / np.concatenate([np.ones((400, 1)), ratios[:, :-1]], axis=1)
+    assert ((ratios >= 0.5) & (ratios <= 1 + 1e-12)).all()
+    for layer, ratio in enumerate((0.5, 0.6, 0.5)):
+        first, second = (np.isclose(ratios[:, layer], kept).mean() for kept in (1, ratio))
+        assert 0.2 < first < 0.5 and 0.2 < second < 0.5 and 0.6 < first + second < 0.8
 
 
 def test_what_cannot_learn_it_is_refused_before_any_training(corpus, tmp_path):
