@@ -26,6 +26,7 @@ from tango_beam.arrays import Float32, Float64, Int64
 from tango_beam.config import Compute, TierConfig
 from tango_beam.io.labelled import read_labelled
 from tango_beam.models import kept_tokens
+from tango_beam.models.kept_tokens import Point
 from tango_beam.models.logits import logits_of
 from tango_beam.models.peak_flops import seconds_of
 from tango_beam.models.protocol import Model
@@ -90,10 +91,24 @@ def _some(rows: int, count: int) -> Int64:
     return np.sort(np.random.default_rng(0).permutation(rows)[:count])
 
 
-def ways(checkpoint: str, compute: Compute, max_length: int, lengths: list[int]) -> Iterator[Way]:
+def some_settings(points: list[Point], operations: tuple[float, float]) -> Int64:
+    """Which of a checkpoint's settings to try: no more than `SETTINGS` of those between two costs."""
+    least, most = operations
+    known = [n for n, point in enumerate(points) if n and least <= point.operations <= most]
+    places = np.linspace(0, len(known) - 1, min(SETTINGS, len(known))).round().astype(int)
+    return np.array(known)[places]
+
+
+def ways(
+    checkpoint: str,
+    compute: Compute,
+    max_length: int,
+    lengths: list[int],
+    operations: tuple[float, float],
+) -> Iterator[Way]:
     """Full length, some settings from the dearest to the cheapest, and texts that are cut."""
     points = kept_tokens.load(Path(checkpoint))
-    places = np.unique(np.linspace(1, len(points) - 1, SETTINGS).round().astype(int))
+    places = some_settings(points, operations)
     whole = TierConfig(checkpoint, max_length=max_length)
     yield Way("all tokens", load_tier(whole, compute))
     for place in places:
@@ -147,6 +162,14 @@ def main() -> None:
     )
     parser.add_argument("--max_length", type=int, default=512)
     parser.add_argument("--lengths", type=int, nargs="+", default=[*LENGTHS], help="to cut at")
+    parser.add_argument(
+        "--operations",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("LEAST", "MOST"),
+        help="settings that take this share of all operations",
+    )
     parser.add_argument("--timed_rows", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     ours = parser.parse_args()
@@ -154,7 +177,7 @@ def main() -> None:
     machine.keep_memory()  # as a tier does
     rows = (questions_of if ours.spans else texts_of)(ours.input, ours.timed_rows)
     lengths = [] if ours.spans else [one for one in ours.lengths if one < ours.max_length]
-    each = [*ways(ours.checkpoint, Compute(), ours.max_length, lengths)]
+    each = [*ways(ours.checkpoint, Compute(), ours.max_length, lengths, ours.operations)]
     scores = np.array(
         [rows.score(logits_of(way.model, *rows.columns, labels=rows.labels)) for way in each]
     )
