@@ -91,22 +91,23 @@ def part_mrpc(places: Places) -> None:
 
 
 def _exits(more: str = "") -> tuple[str, str]:
-    return _student("exits", f"--augmented 0 {more}")
+    return student("exits", f"--augmented 0 {more}")
 
 
-def _student(kind: str, more: str) -> tuple[str, str]:
+def student(kind: str, more: str) -> tuple[str, str]:
+    """A student of the task's teacher, and the command that makes it."""
     given = "--teacher {work}/teacher --train {train} {columns} --teacher_logits {work}/logits"
     return "distill", f"--student {kind} {given} {more}".rstrip()
 
 
 def tinybert(more: str = "") -> tuple[str, str]:
     """A TinyBERT student, which first learns the layers of its teacher's encoder."""
-    return _student("tinybert", f"{GENERAL} {more}")
+    return student("tinybert", f"{GENERAL} {more}")
 
 
 def started(more: str = "") -> tuple[str, str]:
     """A TinyBERT student that starts from four layers of the small encoder."""
-    return _student("tinybert", f"{STARTED} {more}")
+    return student("tinybert", f"{STARTED} {more}")
 
 
 _PAIR = "--text_pair_column text_pair"
@@ -130,7 +131,7 @@ TASKS = {
                     "finetune",
                     "--encoder {encoder} --train {train} {columns} --epochs 1 --learning_rate 4e-5",
                 ),
-                _FIRST: _student(
+                _FIRST: student(
                     "pieces",
                     "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 "
                     "--embedding_size 64 --hidden_size 96 --pooling max --epochs 8",
@@ -151,7 +152,7 @@ TASKS = {
                     "finetune",
                     "--encoder {encoder} --train {train} {columns} --epochs 3 --learning_rate 4e-5",
                 ),
-                _FIRST: _student("pieces", "--embedding_size 64 --hidden_size 96 --epochs 30"),
+                _FIRST: student("pieces", "--embedding_size 64 --hidden_size 96 --epochs 30"),
                 _SECOND: _exits("--epochs 10"),
             },
             "--positive paraphrase",

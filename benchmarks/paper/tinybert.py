@@ -5,15 +5,16 @@
 
 SST-2 has three students: one that learns from the teacher's encoder as it was before its task, as
 TinyBERT does; one without that stage (the ablation); and one that starts from four layers of a
-small pretrained encoder. QNLI's is its first tier, which starts so, too. What lies in WORK/TASK is
-taken as it is; a training that was cut short goes on; a report that is there stays (`--again`).
+small pretrained encoder. QNLI's are its first tier, which starts so, too, and one that goes on from
+there with more pairs. What lies in WORK/TASK is taken as it is; a training that was cut short goes
+on; a report that is there stays (`--again`).
 """
 
 from pathlib import Path
 
 from benchmarks import steps
 from benchmarks.paper.run import arguments, evaluate
-from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, started, tinybert
+from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, started, student, tinybert
 
 TEACHER = "teacher"
 # SST-2's first tier is a BiLSTM, so it has a student of its own here.
@@ -25,6 +26,9 @@ FEWER_SENTENCES = (
     "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 --epochs 3 "
     "--batch_size 64"
 )
+MORE_PAIRS = (
+    "--layer_epochs 0 --unlabeled {work}/more.parquet --augmented 0 --epochs 3 --batch_size 64"
+)
 FIRST = "first_tier"
 _COMMAND, _WHOLE = tinybert(SENTENCES)
 STUDENTS: dict[str, steps.Steps] = {
@@ -33,7 +37,10 @@ STUDENTS: dict[str, steps.Steps] = {
         "tinybert_without_general": (_COMMAND, _WHOLE.replace(f"{GENERAL} ", "")),
         "tinybert_started": started(FEWER_SENTENCES),
     },
-    "qnli": {FIRST: TASKS["qnli"].steps[FIRST]},
+    "qnli": {
+        FIRST: TASKS["qnli"].steps[FIRST],
+        "tinybert_longer": student("tinybert", f"--start {{work}}/{FIRST} {MORE_PAIRS}"),
+    },
 }
 
 
@@ -45,16 +52,17 @@ def made(task: Task) -> steps.Steps:
 def main() -> None:
     parser = arguments("TinyBERT students beside their teacher.", STUDENTS)
     parser.add_argument("--again", action="store_true", help="evaluate what has a report, too")
+    parser.add_argument("--students", nargs="+", help="to evaluate, of those of the task")
     ours = parser.parse_args()
     task = TASKS[ours.task]
     places = Places(ours.data, str(Path(ours.work, task.name)), ours.encoder, ours.small)
     Path(places.work).mkdir(parents=True, exist_ok=True)
     task.prepare(places)
     steps.run(made(task), places.work, lambda pattern: task.file(pattern, places))
-    for student in STUDENTS[task.name]:
-        report = f"report_{student}"
+    for name in ours.students or STUDENTS[task.name]:
+        report = f"report_{name}"
         if ours.again or not Path(places.work, report).exists():
-            evaluate(task, places, (student, TEACHER), report)
+            evaluate(task, places, (name, TEACHER), report)
 
 
 if __name__ == "__main__":
