@@ -3,11 +3,11 @@
     python -m benchmarks.paper.tinybert --task sst2 --data DATA --work WORK --encoder MPNET \\
         --small MINILM
 
-SST-2 has three students: one that learns from the teacher's encoder as it was before its task, as
-TinyBERT does; one without that stage (the ablation); and one that starts from four layers of a
-small pretrained encoder. QNLI's are its first tier, which starts so, too, and one that goes on from
-there with more pairs. What lies in WORK/TASK is taken as it is; a training that was cut short goes
-on; a report that is there stays (`--again`).
+SST-2 has four students: one that learns from the teacher's encoder as it was before its task, as
+TinyBERT does; one without that stage (the ablation); one that starts from four layers of a small
+pretrained encoder; and one that goes on from there. QNLI's are its first tier, which starts so,
+too, and one that goes on from there with more pairs. What lies in WORK/TASK is taken as it is; a
+training that was cut short goes on; a report that is there stays (`--again`).
 """
 
 from pathlib import Path
@@ -23,23 +23,26 @@ SENTENCES = (
     "--layer_tokens 4096 --layer_epochs 2 --epochs 3 --batch_size 192 --learning_rate 3e-4"
 )
 FEWER_SENTENCES = (
-    "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 --epochs 3 "
-    "--batch_size 64"
+    "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 --batch_size 64"
 )
 MORE_PAIRS = (
     "--layer_epochs 0 --unlabeled {work}/more.parquet --augmented 0 --epochs 3 --batch_size 64"
 )
-FIRST = "first_tier"
+FIRST, LONGER = "first_tier", "tinybert_longer"
 _COMMAND, _WHOLE = tinybert(SENTENCES)
 STUDENTS: dict[str, steps.Steps] = {
     "sst2": {
         "tinybert": (_COMMAND, _WHOLE),
         "tinybert_without_general": (_COMMAND, _WHOLE.replace(f"{GENERAL} ", "")),
-        "tinybert_started": started(FEWER_SENTENCES),
+        "tinybert_started": started(f"{FEWER_SENTENCES} --epochs 3"),
+        LONGER: student(
+            "tinybert",
+            f"--start {{work}}/tinybert_started --layer_epochs 0 {FEWER_SENTENCES} --epochs 2",
+        ),
     },
     "qnli": {
         FIRST: TASKS["qnli"].steps[FIRST],
-        "tinybert_longer": student("tinybert", f"--start {{work}}/{FIRST} {MORE_PAIRS}"),
+        LONGER: student("tinybert", f"--start {{work}}/{FIRST} {MORE_PAIRS}"),
     },
 }
 
