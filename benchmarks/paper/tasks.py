@@ -13,7 +13,6 @@ from tango_beam.training import holdout
 
 MRPC_TEST = 408
 GENERAL = "--encoder {encoder}"
-STARTED = "--start {small} --layer_epochs 0"
 _TEACHER, _FIRST, _SECOND = "teacher", "first_tier", "second_tier"
 
 
@@ -91,23 +90,22 @@ def part_mrpc(places: Places) -> None:
 
 
 def _exits(more: str = "") -> tuple[str, str]:
-    return student("exits", f"--augmented 0 {more}")
+    return _student("exits", f"--augmented 0 {more}")
 
 
-def student(kind: str, more: str) -> tuple[str, str]:
-    """A student of the task's teacher, and the command that makes it."""
+def _student(kind: str, more: str) -> tuple[str, str]:
     given = "--teacher {work}/teacher --train {train} {columns} --teacher_logits {work}/logits"
     return "distill", f"--student {kind} {given} {more}".rstrip()
 
 
 def tinybert(more: str = "") -> tuple[str, str]:
     """A TinyBERT student, which first learns the layers of its teacher's encoder."""
-    return student("tinybert", f"{GENERAL} {more}")
+    return _student("tinybert", f"{GENERAL} {more}")
 
 
-def started(more: str = "") -> tuple[str, str]:
-    """A TinyBERT student that starts from four layers of the small encoder."""
-    return student("tinybert", f"{STARTED} {more}")
+def started(more: str, start: str = "{small}") -> tuple[str, str]:
+    """A TinyBERT student that starts from four layers of the small encoder, or of another one."""
+    return _student("tinybert", f"--start {start} --layer_epochs 0 {more}")
 
 
 _PAIR = "--text_pair_column text_pair"
@@ -131,7 +129,7 @@ TASKS = {
                     "finetune",
                     "--encoder {encoder} --train {train} {columns} --epochs 1 --learning_rate 4e-5",
                 ),
-                _FIRST: student(
+                _FIRST: _student(
                     "pieces",
                     "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 "
                     "--embedding_size 64 --hidden_size 96 --pooling max --epochs 8",
@@ -152,7 +150,7 @@ TASKS = {
                     "finetune",
                     "--encoder {encoder} --train {train} {columns} --epochs 3 --learning_rate 4e-5",
                 ),
-                _FIRST: student("pieces", "--embedding_size 64 --hidden_size 96 --epochs 30"),
+                _FIRST: _student("pieces", "--embedding_size 64 --hidden_size 96 --epochs 30"),
                 _SECOND: _exits("--epochs 10"),
             },
             "--positive paraphrase",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import steps
 from benchmarks.paper.run import arguments, evaluate
-from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, started, student, tinybert
+from benchmarks.paper.tasks import GENERAL, TASKS, Places, Task, started, tinybert
 
 TEACHER = "teacher"
 # SST-2's first tier is a BiLSTM, so it has a student of its own here.
@@ -25,9 +25,7 @@ SENTENCES = (
 FEWER_SENTENCES = (
     "--unlabeled {data}/imdb/train.parquet --unlabeled_rows 100000 --augmented 0 --batch_size 64"
 )
-MORE_PAIRS = (
-    "--layer_epochs 0 --unlabeled {work}/more.parquet --augmented 0 --epochs 3 --batch_size 64"
-)
+MORE_PAIRS = "--unlabeled {work}/more.parquet --augmented 0 --epochs 3 --batch_size 64"
 FIRST, LONGER = "first_tier", "tinybert_longer"
 _COMMAND, _WHOLE = tinybert(SENTENCES)
 STUDENTS: dict[str, steps.Steps] = {
@@ -35,14 +33,11 @@ STUDENTS: dict[str, steps.Steps] = {
         "tinybert": (_COMMAND, _WHOLE),
         "tinybert_without_general": (_COMMAND, _WHOLE.replace(f"{GENERAL} ", "")),
         "tinybert_started": started(f"{FEWER_SENTENCES} --epochs 3"),
-        LONGER: student(
-            "tinybert",
-            f"--start {{work}}/tinybert_started --layer_epochs 0 {FEWER_SENTENCES} --epochs 2",
-        ),
+        LONGER: started(f"{FEWER_SENTENCES} --epochs 2", "{work}/tinybert_started"),
     },
     "qnli": {
         FIRST: TASKS["qnli"].steps[FIRST],
-        LONGER: student("tinybert", f"--start {{work}}/{FIRST} {MORE_PAIRS}"),
+        LONGER: started(MORE_PAIRS, f"{{work}}/{FIRST}"),
     },
 }
 
