@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 
 from tango_beam.arrays import Int64
@@ -183,17 +184,20 @@ def most_received(worth: torch.Tensor, packed: PackedRows, lengths: Sequence[int
     Returns:
       Ascending, int64, shape [tokens that stay].
     """
-    counts = torch.tensor(packed.counts, device=worth.device)
-    before, after = (
-        torch.tensor(each, device=worth.device).repeat_interleave(counts)[:, None]
-        for each in (packed.lengths, lengths)
+    rows, width = worth.shape
+    before, after = (np.repeat(each, packed.counts) for each in (packed.lengths, lengths))
+    start = np.cumsum(before) - before
+    # Of each row's order, the first places; as many as are known before anything is computed.
+    row = np.repeat(np.arange(rows), after)
+    rank = np.arange(after.sum()) - np.repeat(np.cumsum(after) - after, after)
+    first, begin, tokens = (
+        torch.from_numpy(each).to(worth.device)
+        for each in (row * width + rank, start[row], before[:, None])
     )
-    at = torch.arange(worth.shape[1], device=worth.device)
-    inside = at < before
-    worth.masked_fill_(~inside, -torch.inf)[:, 0] = torch.inf
+    behind = torch.arange(width, device=worth.device) >= tokens
+    worth.masked_fill_(behind, -torch.inf)[:, 0] = torch.inf
     order = worth.argsort(dim=1, descending=True, stable=True)
-    stays = torch.zeros_like(inside).scatter_(1, order, at < after)
-    return stays[inside].nonzero()[:, 0]
+    return (order.view(-1)[first] + begin).sort().values
 
 
 class _Shortening:
