@@ -122,7 +122,9 @@ class ShorteningEncoder(PackedEncoder):
         left = most_received(worth, packed, lengths)
         filled = filled_up(left, MULTIPLE)
         shorter = PackedRows(packed.order, lengths, packed.counts, {})
-        return Shorter(self._fed_in_parts(layer, mixed[filled], states[filled]), shorter, left)
+        # Several times as fast as indexing.
+        mixed, asking = (whole.index_select(0, filled) for whole in (mixed, states))
+        return Shorter(self._fed_in_parts(layer, mixed, asking), shorter, left)
 
     def _fed_in_parts(
         self, layer: Layer, mixed: torch.Tensor, asking: torch.Tensor
