@@ -122,7 +122,7 @@ class ShorteningEncoder(PackedEncoder):
         left = most_received(worth, packed, lengths)
         filled = filled_up(left, MULTIPLE)
         shorter = PackedRows(packed.order, lengths, packed.counts, {})
-        # Several times as fast as indexing.
+        # In bf16 several times as fast as indexing.
         mixed, asking = (whole.index_select(0, filled) for whole in (mixed, states))
         return Shorter(self._fed_in_parts(layer, mixed, asking), shorter, left)
 
@@ -186,17 +186,11 @@ def most_received(worth: torch.Tensor, packed: PackedRows, lengths: Sequence[int
     Returns:
       Ascending, int64, shape [tokens that stay].
     """
-    rows, width = worth.shape
     before, after = (np.repeat(each, packed.counts) for each in (packed.lengths, lengths))
-    start = np.cumsum(before) - before
-    # Of each row's order, the first places; as many as are known before anything is computed.
-    row = np.repeat(np.arange(rows), after)
-    rank = np.arange(after.sum()) - np.repeat(np.cumsum(after) - after, after)
-    first, begin, tokens = (
-        torch.from_numpy(each).to(worth.device)
-        for each in (row * width + rank, start[row], before[:, None])
-    )
-    behind = torch.arange(width, device=worth.device) >= tokens
+    start, at = np.cumsum(before) - before, np.arange(worth.shape[1])
+    # All shapes are known before anything is computed: of each row's order, the first places.
+    given = at >= before[:, None], np.flatnonzero(at < after[:, None]), np.repeat(start, after)
+    behind, first, begin = (torch.from_numpy(each).to(worth.device) for each in given)
     worth.masked_fill_(behind, -torch.inf)[:, 0] = torch.inf
     order = worth.argsort(dim=1, descending=True, stable=True)
     return (order.view(-1)[first] + begin).sort().values
