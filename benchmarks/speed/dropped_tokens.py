@@ -92,9 +92,18 @@ def _some(rows: int, count: int) -> Int64:
 
 
 def some_settings(points: list[Point], operations: tuple[float, float]) -> Int64:
-    """Which of a checkpoint's settings to try: no more than `SETTINGS` of those between two costs."""
+    """Which of a checkpoint's settings to try: no more than `SETTINGS` of those between two costs.
+
+    Raises:
+      SystemExit: there is none.
+    """
     least, most = operations
     known = [n for n, point in enumerate(points) if n and least <= point.operations <= most]
+    if not known:
+        raise SystemExit(
+            f"--operations {least} {most}: expected settings of such a cost beside the weights, "
+            f"found none among {len(points)}"
+        )
     places = np.linspace(0, len(known) - 1, min(SETTINGS, len(known))).round().astype(int)
     return np.array(known)[places]
 
